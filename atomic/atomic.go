@@ -1,0 +1,164 @@
+// Package atomic changes rows by expressions that the database evaluates, in one statement: SET score = score + 10.
+// Nothing is read before, so nothing can change in between. It is the fastest way, and the right choice whenever the
+// change can be said in SQL:
+//
+//	inSQL.Update(ctx, 7, atomic.Set("score", atomic.F("score").Add(10)).If(atomic.F("score").Lt(1000)))
+//
+// The package's name is that of sync/atomic; a file that needs both can import this one as dbatomic.
+package atomic
+
+import (
+	"context"
+	"errors"
+	"math"
+
+	"github.com/raceproof/raceproof"
+	"github.com/raceproof/raceproof/internal/dialect"
+	"github.com/raceproof/raceproof/internal/row"
+	"github.com/raceproof/raceproof/internal/session"
+)
+
+// An Updater changes rows of one table by expressions. It is safe for concurrent use.
+type Updater[T any] struct {
+	table *row.Table[T]
+	err   error
+}
+
+var _ raceproof.Updater[struct{}, Change] = (*Updater[struct{}])(nil)
+
+// Options are what can be chosen. There is nothing to choose yet; nil is the same as the zero value.
+type Options struct{}
+
+// New returns an updater of the table. What is wrong with its arguments is reported by Err, and by every Update.
+func New[T any](db *raceproof.DB, table *raceproof.Table[T], _ *Options) *Updater[T] {
+	t, err := row.NewTable(db, table)
+	return &Updater[T]{t, row.Invalid("atomic.New", err)}
+}
+
+// Err returns what was wrong with the arguments of New, so that a service can check it where it starts. Nothing but
+// errors comes from an updater for which it is not nil.
+func (u *Updater[T]) Err() error { return u.err }
+
+// Update applies the change to the row with the key in one statement, and returns the row as it is after it. Every
+// expression is evaluated on the row as it was before. Called with a context that carries a transaction, the statement
+// is part of that.
+//
+// An error means that nothing was changed. It wraps raceproof.ErrNotFound; raceproof.ErrConditionFailed, if the row is
+// there and the condition of If does not hold for it or is NULL; raceproof.ErrOutOfRange, for an integer overflow, a
+// division by zero, or a value that the database cannot hold; raceproof.ErrLocked, as lock.Updater does while it waits
+// for SQLite's write lock; the context's error and cause, if it ended; or the driver's error. A change that T and the
+// table do not allow is an error before anything is sent: a column that T does not map, the key, the version, a column
+// set twice, arithmetic on what is not a number, a fraction for an integer.
+func (u *Updater[T]) Update(ctx context.Context, key any, change Change) (T, error) {
+	var none, value T
+	if u.err != nil {
+		return none, u.err
+	}
+	if err := u.update(ctx, key, change, &value); err != nil {
+		return none, u.table.Wrap(key, err)
+	}
+	return value, nil
+}
+
+// maxDoubts bounds how often a statement is sent again because its verdict was out of date when it was looked into.
+const maxDoubts = 16
+
+func (u *Updater[T]) update(ctx context.Context, key any, change Change, value *T) error {
+	k, err := u.table.NewKey(key)
+	if err != nil {
+		return err
+	}
+	if err := change.check(u.table.Mapping, u.table.Pool.Dialect()); err != nil {
+		return err
+	}
+	if err := u.table.Verify(ctx); err != nil {
+		return err
+	}
+	statement := u.statement(k, change)
+	for range maxDoubts {
+		found := false
+		err := u.table.Pool.Write(ctx, func(c *session.Conn) (err error) {
+			found, err = u.table.Scan(ctx, c, statement, value)
+			return err
+		})
+		if err != nil || found {
+			return err
+		}
+		if err := u.why(ctx, k, change); err != nil {
+			return err
+		}
+	}
+	return &raceproof.RetryError{Attempts: maxDoubts, Last: row.ErrStale}
+}
+
+// statement is the one statement that applies the change.
+func (u *Updater[T]) statement(key row.Key, change Change) *dialect.SQL {
+	t := u.table
+	s := t.Pool.Dialect().NewSQL().Add("UPDATE ").Name(t.Mapping.Table).Add(" SET ")
+	for i, a := range change.assignments {
+		if i > 0 {
+			s.Add(", ")
+		}
+		s.Name(a.column).Add(" = ")
+		a.value.write(s, t.Mapping)
+	}
+	if t.Counter != "" {
+		s.Add(", ").Name(t.Counter).Add(" = ").Name(t.Counter).Add(" + 1")
+	}
+	t.Where(s, key)
+	if t.Counter != "" {
+		// Also false for NULL, which + 1 would leave NULL; why tells the two apart.
+		s.Add(" AND ").Name(t.Counter).Add(" < ").Value(int64(math.MaxInt64))
+	}
+	if change.condition != nil {
+		s.Add(" AND ")
+		change.condition.write(s, t.Mapping)
+	}
+	t.Returning(s)
+	return s
+}
+
+// why finds out why a statement matched no row. The answer is true of the moment when why looked. If nothing speaks
+// against the change any more, somebody has changed the row since, why returns nil, and the statement is sent again.
+func (u *Updater[T]) why(ctx context.Context, key row.Key, change Change) error {
+	t := u.table
+	if t.Counter == "" && change.condition == nil {
+		return raceproof.ErrNotFound
+	}
+	s := t.Pool.Dialect().NewSQL().Add("SELECT ")
+	holds, counter := int64(1), row.Counter(0)
+	var dest []any
+	if change.condition != nil {
+		s.Add("CASE WHEN ")
+		change.condition.write(s, t.Mapping)
+		s.Add(" THEN 1 ELSE 0 END")
+		dest = append(dest, &holds)
+	}
+	if t.Counter != "" {
+		if dest != nil {
+			s.Add(", ")
+		}
+		s.Name(t.Counter)
+		dest = append(dest, &counter)
+	}
+	s.Add(" FROM ").Name(t.Mapping.Table)
+	t.Where(s, key)
+	found := false
+	err := t.Pool.Read(ctx, func(c *session.Conn) (err error) {
+		found, err = c.One(ctx, s, dest...)
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case !found:
+		return raceproof.ErrNotFound
+	case holds == 0:
+		return raceproof.ErrConditionFailed
+	case counter == math.MaxInt64:
+		return row.ErrVersionFull
+	}
+	return nil
+}
+
+var errNoColumn = errors.New("the change sets no column")

@@ -1,0 +1,113 @@
+package atomic
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/raceproof/raceproof/internal/dialect"
+	"github.com/raceproof/raceproof/internal/mapping"
+)
+
+// A Change says what becomes of a row: which columns are set to what, and on what condition. It is a value: its
+// methods return a new Change and leave the old one as it was, so that one can be kept and used many times, by many
+// callers. Start with Set.
+type Change struct {
+	assignments []assignment
+	condition   node
+}
+
+type assignment struct {
+	column string
+	value  node
+}
+
+// Set returns a change that sets a column to a value: an [Expr], any value that the driver takes, or nil for NULL.
+func Set(column string, value any) Change {
+	return Change{}.Set(column, value)
+}
+
+// Set returns the change with one more column set. All values are computed from the row as it was before the change.
+func (c Change) Set(column string, value any) Change {
+	c.assignments = append(slices.Clip(c.assignments), assignment{column, operand(value)})
+	return c
+}
+
+// If returns the change guarded by a condition: where it does not hold, or is NULL, nothing is written, and the update
+// is raceproof.ErrConditionFailed. Several conditions must all hold.
+func (c Change) If(condition Condition) Change {
+	if c.condition == nil {
+		c.condition = condition.nodeOrMissing()
+	} else {
+		c.condition = logic{" AND ", c.condition, condition.nodeOrMissing()}
+	}
+	return c
+}
+
+// maxSize bounds an expression, and with it the statement.
+const maxSize = 1000
+
+// check returns an error if T or the database does not allow the change.
+func (c Change) check(m *mapping.Mapping, d *dialect.Dialect) error {
+	if len(c.assignments) == 0 {
+		return errNoColumn
+	}
+	var set []int
+	for _, a := range c.assignments {
+		i, err := index(m, a.column)
+		if err != nil {
+			return err
+		}
+		switch {
+		case slices.Contains(set, i):
+			return fmt.Errorf("column %q is set twice", a.column)
+		case slices.Contains(m.Key, i):
+			return fmt.Errorf("column %q is the key, which cannot be changed", a.column)
+		case i == m.Version:
+			return fmt.Errorf("column %q is the version, which is kept by this library", a.column)
+		}
+		set = append(set, i)
+		if err := checkAssignment(m, d, &m.Columns[i], a.value); err != nil {
+			return fmt.Errorf("set %q: %w", a.column, err)
+		}
+	}
+	if c.condition != nil {
+		f, err := c.condition.check(m, d)
+		if err == nil {
+			err = f.fits()
+		}
+		if err != nil {
+			return fmt.Errorf("condition: %w", err)
+		}
+	}
+	return nil
+}
+
+func checkAssignment(m *mapping.Mapping, d *dialect.Dialect, column *mapping.Column, value node) error {
+	f, err := value.check(m, d)
+	if err != nil {
+		return err
+	}
+	if f.null && !column.Null {
+		return fmt.Errorf("the field is a %s, which cannot be NULL", column.Type)
+	}
+	switch {
+	case f.null || f.kind == mapping.Other || column.Kind == mapping.Other:
+	case column.Kind == mapping.Integer && f.kind == mapping.Float:
+		return fmt.Errorf("the value can have a fraction, and the field is a %s", column.Type)
+	case (column.Kind == mapping.NotNumber) != (f.kind == mapping.NotNumber):
+		return fmt.Errorf("the value does not fit the field, which is a %s", column.Type)
+	}
+	return f.fits()
+}
+
+// index returns the index of a column, or an error that names those there are.
+func index(m *mapping.Mapping, column string) (int, error) {
+	if err := dialect.CheckName(column); err != nil {
+		return 0, err
+	}
+	if i := m.Index(column); i >= 0 {
+		return i, nil
+	}
+	return 0, fmt.Errorf("%s has no column %q: it has %s", m.Type, column, strings.Join(m.Names(), ", "))
+}

@@ -1,0 +1,98 @@
+package raceproof
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/raceproof/raceproof/internal/dialect"
+	"github.com/raceproof/raceproof/internal/session"
+)
+
+// A DB is a service's pool of connections, and what its updaters share: the transactions that contexts carry and, on
+// SQLite, the queue of writers. It needs no closing; close the pool. Make one DB per pool: the transactions of two DBs
+// are strangers to each other, and wait for each other. It is safe for concurrent use.
+type DB struct {
+	pool *session.Pool
+}
+
+// An Option tells New what it cannot find out by itself.
+type Option func(*options)
+
+type options struct{ dialect string }
+
+// WithDialect names the dialect of the database, for drivers that are registered under a name of the service's own:
+// "sqlite".
+func WithDialect(name string) Option {
+	return func(o *options) { o.dialect = name }
+}
+
+// New wraps a pool of connections. The dialect is found by the driver, which New does not import; a driver that it
+// does not know is an error that names the known ones.
+//
+// A pool over SQLite's ":memory:" must be limited to one connection (SetMaxOpenConns(1)) before New is called: each
+// connection would open an empty database of its own. New asks the database for that, and so also reports one that
+// is closed or cannot be opened.
+func New(db *sqlx.DB, opts ...Option) (*DB, error) {
+	if db == nil || db.DB == nil {
+		return nil, errors.New("raceproof: the pool is nil")
+	}
+	var o options
+	for _, option := range opts {
+		option(&o)
+	}
+	d, err := findDialect(db, o)
+	if err != nil {
+		return nil, fmt.Errorf("raceproof: %w", err)
+	}
+	pool := session.NewPool(db, d)
+	if err := pool.CheckShared(context.Background()); err != nil {
+		return nil, err
+	}
+	return &DB{pool}, nil
+}
+
+func findDialect(db *sqlx.DB, o options) (*dialect.Dialect, error) {
+	if o.dialect != "" {
+		return dialect.ByName(o.dialect)
+	}
+	t := reflect.TypeOf(db.Driver())
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return dialect.ByDriver(db.DriverName(), t.PkgPath())
+}
+
+// Ext returns the handle for the caller's own SQL: inside a transaction of this DB, which the context of a function
+// given to Transact or to a locking updater carries, that transaction, and outside the pool.
+//
+// In a transaction one statement runs at a time. Once the transaction is over, the handle returns errors: ErrFinished,
+// or from QueryRowxContext, whose Row only sqlx can make, the error of an ended context. Rows that are still open then
+// are closed. A write through the pool on SQLite does not queue with the updaters' writes; inside Transact it does.
+func (db *DB) Ext(ctx context.Context) sqlx.ExtContext { return db.pool.Ext(ctx) }
+
+// Transact calls f in a transaction. Every updater of this DB that is called with f's context takes part in it, and
+// [DB.Ext] gives the handle for other statements. If f returns nil and the context has not ended, the transaction is
+// committed. If f returns an error, or panics, or ends its goroutine, or if the context has ended, it is rolled back;
+// the error is returned as it is.
+//
+// Called with a context that carries a transaction of this DB, Transact is a savepoint of it: an error takes back what
+// f did and leaves the rest. Use the context that the innermost function was given, from one goroutine at a time.
+//
+// On SQLite the transaction takes the write lock when it begins (BEGIN IMMEDIATE), whatever the pool's DSN says.
+// Transact does not call f a second time.
+//
+// If a statement fails in a way after which the database may have given up the whole transaction, then every later
+// statement and Transact itself return an error that wraps ErrFinished, also if f has swallowed the first.
+func (db *DB) Transact(ctx context.Context, f func(context.Context) error) error {
+	if f == nil {
+		return errors.New("raceproof: Transact: the function is nil")
+	}
+	return db.pool.Transact(ctx, f)
+}
+
+// Pool is for the packages of this module, which alone can name its type.
+func (db *DB) Pool() *session.Pool { return db.pool }

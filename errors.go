@@ -1,0 +1,66 @@
+package raceproof
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/raceproof/raceproof/internal/session"
+)
+
+// The outcomes that a caller may want to tell apart with errors.Is. All of them mean that nothing was changed.
+var (
+	// ErrNotFound: no row has the key. It matches sql.ErrNoRows too.
+	ErrNotFound error = notFound{}
+
+	// ErrConflict: the row was changed by somebody else between the read and the write, each time it was tried. How
+	// often that was is in the [RetryError]. The update can be asked for again.
+	ErrConflict = errors.New("raceproof: conflict with another update")
+
+	// ErrConditionFailed: the row is there, but the condition of a guarded update does not hold for it.
+	ErrConditionFailed = errors.New("raceproof: condition failed")
+
+	// ErrLocked: somebody else held a lock until the time to wait for it was over. The update can be asked for again.
+	ErrLocked = session.ErrLocked
+
+	// ErrOutOfRange: the database cannot represent the new value: an integer overflow, a division by zero, a value
+	// beyond a limit. The same update would fail again.
+	ErrOutOfRange = errors.New("raceproof: value out of range")
+
+	// ErrFinished: the context's transaction is over, because its function has returned, or because an error in it made
+	// the database give it up.
+	ErrFinished = session.ErrFinished
+)
+
+type notFound struct{}
+
+func (notFound) Error() string        { return "raceproof: no row has the key" }
+func (notFound) Is(target error) bool { return target == sql.ErrNoRows }
+
+// A RetryError reports that an update was tried more than once, or could have been, and was given up. It wraps the
+// failure of the last attempt and, if it is the context that ended the attempts, the context's error and cause.
+type RetryError struct {
+	Attempts int   // how many attempts were made, at least 1
+	Last     error // what the last attempt failed with
+	Ended    error // the context's error and cause; nil if the attempts were used up
+}
+
+// Error describes the failure and tells the attempts.
+func (e *RetryError) Error() string {
+	attempts := "attempts"
+	if e.Attempts == 1 {
+		attempts = "attempt"
+	}
+	if e.Ended != nil {
+		return fmt.Sprintf("%v (given up after %d %s: %v)", e.Last, e.Attempts, attempts, e.Ended)
+	}
+	return fmt.Sprintf("%v (given up after %d %s)", e.Last, e.Attempts, attempts)
+}
+
+// Unwrap returns the failure of the last attempt and, if there is one, the context's error.
+func (e *RetryError) Unwrap() []error {
+	if e.Ended != nil {
+		return []error{e.Last, e.Ended}
+	}
+	return []error{e.Last}
+}

@@ -1,0 +1,11 @@
+module github.com/raceproof/raceproof/examples
+
+go 1.26.0
+
+require (
+	github.com/jmoiron/sqlx v1.4.0
+	github.com/mattn/go-sqlite3 v1.14.53
+	github.com/raceproof/raceproof v0.0.0
+)
+
+replace github.com/raceproof/raceproof => ../

@@ -1,0 +1,196 @@
+package mapping
+
+import (
+	"database/sql"
+	"database/sql/driver"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/jmoiron/sqlx/reflectx"
+)
+
+// A Kind is what SQL arithmetic makes of a value.
+type Kind int
+
+// The kinds of values.
+const (
+	Other     Kind = iota // only the database knows
+	Integer               // a whole number
+	Float                 // a number with a fraction
+	NotNumber             // a text, bytes, a truth value, a time
+)
+
+// A Column is one column and the field it is mapped to.
+type Column struct {
+	Name string
+	Type reflect.Type
+	Kind Kind // of a value that is not NULL
+	Null bool // the field can hold NULL
+
+	index []int // of the field, as in reflect.Value.FieldByIndex
+	flat  bool  // copying the field copies the value: nothing in it is shared with the copy
+}
+
+func newColumn(name string, f *reflectx.FieldInfo) Column {
+	t := f.Field.Type
+	c := Column{Name: name, Type: t, Kind: KindOf(t), Null: holdsNull(t), index: f.Index, flat: isFlat(t)}
+	for p := f.Parent; p != nil && p.Parent != nil; p = p.Parent {
+		if p.Field.Type.Kind() == reflect.Pointer {
+			c.flat = false // a copy of the outer struct shares the embedded one
+		}
+	}
+	return c
+}
+
+// Field returns the column's field in the struct v, which must be addressable: pointers to embedded structs on the
+// way to the field are made.
+func (c *Column) Field(v reflect.Value) reflect.Value {
+	if len(c.index) == 1 {
+		return v.Field(c.index[0])
+	}
+	return reflectx.FieldByIndexes(v, c.index)
+}
+
+// Pointers returns pointers to the fields of the struct v, in the order of the columns, to scan a row into.
+func (m *Mapping) Pointers(v reflect.Value) []any {
+	pointers := make([]any, len(m.Columns), len(m.Columns)+1)
+	for i := range m.Columns {
+		pointers[i] = m.Columns[i].Field(v).Addr().Interface()
+	}
+	return pointers
+}
+
+// A Snapshot remembers the values of a struct's fields, so that what was changed later can be told, in place too.
+type Snapshot struct {
+	mapping *Mapping
+	flat    reflect.Value
+	deep    map[int]driver.Value
+}
+
+// Snapshot remembers the struct v.
+func (m *Mapping) Snapshot(v reflect.Value) (Snapshot, error) {
+	s := Snapshot{mapping: m, flat: reflect.New(m.Type).Elem()}
+	s.flat.Set(v)
+	for i := range m.Columns {
+		c := &m.Columns[i]
+		if c.flat {
+			continue
+		}
+		value, err := bound(c.Field(v))
+		if err != nil {
+			return s, err
+		}
+		if b, ok := value.([]byte); ok {
+			value = slices.Clone(b)
+		}
+		if s.deep == nil {
+			s.deep = map[int]driver.Value{}
+		}
+		s.deep[i] = value
+	}
+	return s, nil
+}
+
+// Changed returns the columns whose fields in v are not as they were.
+func (s Snapshot) Changed(v reflect.Value) ([]int, error) {
+	var changed []int
+	for i := range s.mapping.Columns {
+		c := &s.mapping.Columns[i]
+		same := false
+		if c.flat {
+			same = c.Field(s.flat).Equal(c.Field(v))
+		} else {
+			value, err := bound(c.Field(v))
+			if err != nil {
+				return nil, err
+			}
+			same = sameValue(s.deep[i], value)
+		}
+		if !same {
+			changed = append(changed, i)
+		}
+	}
+	return changed, nil
+}
+
+// bound returns what database/sql would bind for a field.
+func bound(field reflect.Value) (driver.Value, error) {
+	return driver.DefaultParameterConverter.ConvertValue(field.Interface())
+}
+
+func sameValue(a, b driver.Value) bool {
+	ab, aok := a.([]byte)
+	bb, bok := b.([]byte)
+	if aok || bok {
+		return aok && bok && (ab == nil) == (bb == nil) && slices.Equal(ab, bb)
+	}
+	return a == b
+}
+
+var (
+	timeType   = reflect.TypeFor[time.Time]()
+	valuerType = reflect.TypeFor[driver.Valuer]()
+
+	scannerType = reflect.TypeFor[sql.Scanner]()
+)
+
+func isFlat(t reflect.Type) bool {
+	if t == timeType {
+		return true // its location is shared, and never changes
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if !isFlat(t.Field(i).Type) {
+				return false
+			}
+		}
+		return true
+	case reflect.Array:
+		return isFlat(t.Elem())
+	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface, reflect.Func, reflect.Chan, reflect.UnsafePointer:
+		return false
+	}
+	return true
+}
+
+func holdsNull(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface:
+		return true
+	}
+	return reflect.PointerTo(t).Implements(scannerType)
+}
+
+// KindOf returns the kind of the values of a Go type: of what a pointer points to, of what sql.Null and its like hold.
+// A type with a conversion of its own has no kind that could be known.
+func KindOf(t reflect.Type) Kind {
+	if t.Implements(valuerType) && t.PkgPath() != "database/sql" {
+		return Other
+	}
+	switch t.Kind() {
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return Integer
+	case reflect.Float32, reflect.Float64:
+		return Float
+	case reflect.String, reflect.Bool:
+		return NotNumber
+	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Uint8 {
+			return NotNumber
+		}
+	case reflect.Pointer:
+		return KindOf(t.Elem())
+	case reflect.Struct:
+		if t == timeType {
+			return NotNumber
+		}
+		// sql.Null[T], sql.NullInt64 and the rest of them: the value, and whether it is valid.
+		if t.PkgPath() == "database/sql" && t.NumField() == 2 && t.Field(1).Name == "Valid" {
+			return KindOf(t.Field(0).Type)
+		}
+	}
+	return Other
+}

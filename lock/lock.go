@@ -1,0 +1,84 @@
+// Package lock changes rows under a lock that is held from the read to the commit: the pessimistic way. Nobody else
+// can change the row meanwhile, so the caller's function runs exactly once, may be any Go code, and may use the
+// database through its context. It is the right choice when the computation cannot be repeated, or when callers meet
+// on the same rows so often that repeating would be all they do.
+//
+// On SQLite, which locks no rows, the lock is the database's one write lock, taken by BEGIN IMMEDIATE on a connection
+// of its own: keep functions short there.
+package lock
+
+import (
+	"context"
+	"errors"
+
+	"github.com/raceproof/raceproof"
+	"github.com/raceproof/raceproof/internal/row"
+)
+
+// An Updater changes rows of one table under their locks. It is safe for concurrent use.
+type Updater[T any] struct {
+	table *row.Table[T]
+	err   error
+}
+
+var _ raceproof.Updater[struct{}, raceproof.Func[struct{}]] = (*Updater[struct{}])(nil)
+
+// Options are what can be chosen about the lock. There is nothing to choose yet; nil is the same as the zero value.
+type Options struct{}
+
+// New returns an updater of the table. What is wrong with its arguments is reported by Err, and by every Update.
+func New[T any](db *raceproof.DB, table *raceproof.Table[T], _ *Options) *Updater[T] {
+	t, err := row.NewTable(db, table)
+	return &Updater[T]{t, row.Invalid("lock.New", err)}
+}
+
+// Err returns what was wrong with the arguments of New, so that a service can check it where it starts. Nothing but
+// errors comes from an updater for which it is not nil.
+func (u *Updater[T]) Err() error { return u.err }
+
+// Update locks the row with the key, calls change with it, writes the columns that change has changed, and returns
+// the row as it is then. If change has changed nothing, nothing is written. The transaction that holds the lock travels
+// in change's context: updaters and raceproof.DB.Ext called with it take part in it, called with another context they
+// would wait for it for ever. Called with a context that carries a transaction, Update takes part in that one, and the
+// lock is held until that one ends.
+//
+// An error means that nothing was changed, by change's own statements neither. It is the error that change returned,
+// as it is; or one that wraps raceproof.ErrNotFound; raceproof.ErrLocked, if the lock could not be had before the context
+// ended, or on SQLite, if the context cannot end, within the connection's busy_timeout; raceproof.ErrConflict, if
+// change has itself changed or deleted the row, in a table with a version; the context's error and cause, if it ended,
+// which takes back what change did; or the driver's error.
+func (u *Updater[T]) Update(ctx context.Context, key any, change raceproof.Func[T]) (T, error) {
+	var none T
+	if u.err != nil {
+		return none, u.err
+	}
+	r, err := u.update(ctx, key, change)
+	if err != nil {
+		return none, u.table.Wrap(key, err)
+	}
+	return r.Value, nil
+}
+
+func (u *Updater[T]) update(ctx context.Context, key any, change raceproof.Func[T]) (r *row.Row[T], err error) {
+	if change == nil {
+		return nil, errors.New("the function is nil")
+	}
+	k, err := u.table.NewKey(key)
+	if err != nil {
+		return nil, err
+	}
+	if err := u.table.Verify(ctx); err != nil {
+		return nil, err
+	}
+	err = u.table.Pool.Transact(ctx, func(ctx context.Context) error {
+		c := u.table.Pool.Conn(ctx)
+		if r, err = u.table.Read(ctx, c, k); err != nil {
+			return err
+		}
+		if err := r.Apply(ctx, change); err != nil {
+			return err
+		}
+		return r.Write(ctx, c)
+	})
+	return r, err
+}

@@ -1,0 +1,171 @@
+// Package optimistic changes rows without locking them: it reads a row, computes, and writes only if the row's version
+// is still the one that was read; else somebody else was faster, and it starts again. Readers and writers of other rows
+// wait for nobody, and nothing is held while the caller's function runs, however long it takes. It is the right choice
+// when callers seldom meet on a row.
+//
+// The caller's function may run many times, and only the last run counts: it must do nothing but compute.
+package optimistic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/raceproof/raceproof"
+	"github.com/raceproof/raceproof/internal/row"
+	"github.com/raceproof/raceproof/internal/session"
+)
+
+// An Updater changes rows of one table that has a version column. It is safe for concurrent use.
+type Updater[T any] struct {
+	table   *row.Table[T]
+	options Options
+	err     error
+}
+
+var _ raceproof.Updater[struct{}, raceproof.Func[struct{}]] = (*Updater[struct{}])(nil)
+
+// Options say how long to try. The zero value of each field, and a nil *Options, stand for the default.
+type Options struct {
+	// MaxAttempts is how often the row is read, changed and tried to be written at the most. 1 means that no conflict
+	// is retried. The default is DefaultMaxAttempts.
+	MaxAttempts int
+
+	// MinPause is the longest pause after the first conflict. Each further conflict doubles it, up to MaxPause; the
+	// pause is a random part of that. The defaults are DefaultMinPause and DefaultMaxPause.
+	MinPause time.Duration
+	MaxPause time.Duration
+}
+
+// The defaults of Options. With them an updater gives up after about three seconds of conflicts.
+const (
+	DefaultMaxAttempts = 64
+	DefaultMinPause    = time.Millisecond
+	DefaultMaxPause    = 100 * time.Millisecond
+)
+
+func (o Options) filled() (Options, error) {
+	if o.MaxAttempts < 0 {
+		return o, fmt.Errorf("MaxAttempts is %d: it must not be negative", o.MaxAttempts)
+	}
+	if o.MinPause < 0 || o.MaxPause < 0 {
+		return o, fmt.Errorf("MinPause is %v and MaxPause %v: they must not be negative", o.MinPause, o.MaxPause)
+	}
+	if o.MaxAttempts == 0 {
+		o.MaxAttempts = DefaultMaxAttempts
+	}
+	if o.MinPause == 0 {
+		o.MinPause = DefaultMinPause
+	}
+	if o.MaxPause == 0 {
+		o.MaxPause = max(DefaultMaxPause, o.MinPause)
+	}
+	if o.MaxPause < o.MinPause {
+		return o, fmt.Errorf("MaxPause is %v, less than MinPause, which is %v", o.MaxPause, o.MinPause)
+	}
+	return o, nil
+}
+
+// New returns an updater of the table, which must have a version column. What is wrong with its arguments is reported
+// by Err, and by every Update.
+func New[T any](db *raceproof.DB, table *raceproof.Table[T], options *Options) *Updater[T] {
+	u := &Updater[T]{}
+	if options != nil {
+		u.options = *options
+	}
+	t, err := row.NewTable(db, table)
+	if err == nil && t.Counter == "" {
+		err = fmt.Errorf("table %q has no version column: map a field to one, tag a field `db:\"name,version\"`, or use WithVersion", t.Mapping.Table)
+	}
+	if err == nil {
+		u.options, err = u.options.filled()
+	}
+	u.table, u.err = t, row.Invalid("optimistic.New", err)
+	return u
+}
+
+// Err returns what was wrong with the arguments of New, so that a service can check it where it starts. Nothing but
+// errors comes from an updater for which it is not nil.
+func (u *Updater[T]) Err() error { return u.err }
+
+// Update reads the row with the key, calls change with it, and writes the columns that change has changed if the row's
+// version is still the one that was read. If it is not, Update pauses and does it all again. It returns the row as it
+// is after the write. If change has changed nothing, nothing is written.
+//
+// Called with a context that carries a transaction, Update reads and writes in that one, and makes one attempt: what
+// conflicts inside a transaction can only be mended by running the whole of it again.
+//
+// An error means that nothing was changed. It is the error that change returned, as it is; or one that wraps
+// raceproof.ErrNotFound; raceproof.ErrConflict, if every attempt met a conflict; raceproof.ErrLocked, as lock.Updater does
+// while it waits for SQLite's write lock; the context's error and cause, if it ended; or the driver's error. After a
+// conflict it is also a *raceproof.RetryError, which tells the attempts and wraps the last failure.
+func (u *Updater[T]) Update(ctx context.Context, key any, change raceproof.Func[T]) (T, error) {
+	var none T
+	if u.err != nil {
+		return none, u.err
+	}
+	r, err := u.update(ctx, key, change)
+	if err != nil {
+		return none, u.table.Wrap(key, err)
+	}
+	return r.Value, nil
+}
+
+func (u *Updater[T]) update(ctx context.Context, key any, change raceproof.Func[T]) (*row.Row[T], error) {
+	if change == nil {
+		return nil, errors.New("the function is nil")
+	}
+	k, err := u.table.NewKey(key)
+	if err != nil {
+		return nil, err
+	}
+	if err := u.table.Verify(ctx); err != nil {
+		return nil, err
+	}
+	attempts := u.options.MaxAttempts
+	if u.table.Pool.InTransaction(ctx) {
+		attempts = 1
+	}
+	pause := u.options.MinPause
+	var conflict error // of the attempt before
+	for attempt := 1; ; attempt++ {
+		r, err := u.attempt(ctx, k, change)
+		if !u.table.IsConflict(err) {
+			if err != nil && conflict != nil && session.Ended(ctx) != nil {
+				err = &raceproof.RetryError{Attempts: attempt, Last: conflict, Ended: err}
+			}
+			return r, err
+		}
+		if attempt == attempts {
+			return nil, &raceproof.RetryError{Attempts: attempt, Last: err}
+		}
+		if ended := session.Sleep(ctx, session.Jitter(pause)); ended != nil {
+			return nil, &raceproof.RetryError{Attempts: attempt, Last: err, Ended: ended}
+		}
+		conflict, pause = err, min(2*pause, u.options.MaxPause)
+	}
+}
+
+// attempt is one round. Its read and its write are a transaction each: a read in the transaction of the attempt before
+// could be shown the same old row for ever.
+func (u *Updater[T]) attempt(ctx context.Context, key row.Key, change raceproof.Func[T]) (r *row.Row[T], err error) {
+	pool := u.table.Pool
+	err = pool.Read(ctx, func(c *session.Conn) error {
+		r, err = u.table.Read(ctx, c, key)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Apply(ctx, change); err != nil {
+		return nil, err
+	}
+	if r.Unchanged() {
+		return r, session.Ended(ctx)
+	}
+	if err := pool.Write(ctx, func(c *session.Conn) error { return r.Write(ctx, c) }); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
