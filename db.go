@@ -71,7 +71,8 @@ func findDialect(db *sqlx.DB, o options) (*dialect.Dialect, error) {
 //
 // In a transaction one statement runs at a time. Once the transaction is over, the handle returns errors: ErrFinished,
 // or from QueryRowxContext, whose Row only sqlx can make, the error of an ended context. Rows that are still open then
-// are closed. A write through the pool on SQLite does not queue with the updaters' writes; inside Transact it does.
+// are closed. Outside of one, statements run as the pool runs them: on SQLite a write neither queues with those of the
+// updaters nor notices while it waits for the lock that its context has ended. Inside Transact it does both.
 func (db *DB) Ext(ctx context.Context) sqlx.ExtContext { return db.pool.Ext(ctx) }
 
 // Transact calls f in a transaction. Every updater of this DB that is called with f's context takes part in it, and

@@ -29,5 +29,9 @@
 // SQLite has one write lock for the whole database. The writers of one DB wait for it in this process, first come
 // first served and without a connection; writers outside of it, in other processes or on other handles, are waited for
 // by trying again until the context ends or, if it cannot end, for as long as the connection's busy_timeout says.
+// Give requests a deadline: a context that can be cancelled but never is waits for as long as the lock is held.
 // Make one DB per pool, and one pool per file.
+//
+// Every update takes a connection of the pool and prepares its statements on it. mattn/go-sqlite3 keeps them prepared
+// if the DSN says so, which is worth it: _stmt_cache_size=64.
 package raceproof

@@ -99,7 +99,7 @@ func (u *Updater[T]) statement(key row.Key, change Change) *dialect.SQL {
 		if i > 0 {
 			s.Add(", ")
 		}
-		s.Name(a.column).Add(" = ")
+		s.Name(canonical(t.Mapping, a.column)).Add(" = ")
 		a.value.write(s, t.Mapping)
 	}
 	if t.Counter != "" {

@@ -111,3 +111,6 @@ func index(m *mapping.Mapping, column string) (int, error) {
 	}
 	return 0, fmt.Errorf("%s has no column %q: it has %s", m.Type, column, strings.Join(m.Names(), ", "))
 }
+
+// canonical returns the name of a column that check has passed, as T spells it.
+func canonical(m *mapping.Mapping, column string) string { return m.Columns[m.Index(column)].Name }

@@ -109,7 +109,7 @@ func (n field) check(m *mapping.Mapping, _ *dialect.Dialect) (facts, error) {
 	return facts{kind: m.Columns[i].Kind, size: 1}, nil
 }
 
-func (n field) write(s *dialect.SQL, _ *mapping.Mapping) { s.Name(string(n)) }
+func (n field) write(s *dialect.SQL, m *mapping.Mapping) { s.Name(canonical(m, string(n))) }
 
 // literal is a Go value.
 type literal struct{ value any }
@@ -228,7 +228,7 @@ func join(a, b mapping.Kind) mapping.Kind {
 
 // write adds the operands with the guards that make an integer that overflows, and a division by zero, an error.
 func (n arithmetic) write(s *dialect.SQL, m *mapping.Mapping) {
-	if f, _ := n.check(m, s.Dialect()); f.kind == mapping.Integer && n.op != coalesce {
+	if f, _ := n.check(m, s.Dialect()); f.kind == mapping.Integer {
 		// One guard around the whole is enough: a REAL stays one through all that follows.
 		s.Integer(func(s *dialect.SQL) { n.bare(s, m) })
 		return

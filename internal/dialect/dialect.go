@@ -19,6 +19,10 @@ type Dialect struct {
 	// Begin opens a transaction that no other writer can come between.
 	Begin string
 
+	// Outside succeeds outside a transaction, which it begins, and fails inside one. It is empty where a transaction
+	// does not end without its errors saying so.
+	Outside string
+
 	// OneWriter: the database has one write lock for everything, so that writers of one process are better queued in
 	// front of it than left to poll for it.
 	OneWriter bool

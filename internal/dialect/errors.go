@@ -14,8 +14,6 @@ const (
 	Conflict
 	// OutOfRange: the database cannot represent a value that the statement computed or carried.
 	OutOfRange
-	// EndsTransaction: the database may have rolled the whole transaction back, not the statement alone.
-	EndsTransaction
 )
 
 // Classify tells what an error means.

@@ -11,7 +11,9 @@ var sqlite = &Dialect{
 
 	// A deferred BEGIN that reads and then writes fails at once, whatever the busy timeout, if somebody else wrote in
 	// between (https://www.sqlite.org/isolation.html). BEGIN IMMEDIATE takes the write lock first.
-	Begin:     "BEGIN IMMEDIATE",
+	Begin: "BEGIN IMMEDIATE",
+	// Transactions do not nest, so a BEGIN inside one fails, and changes nothing.
+	Outside:   "BEGIN",
 	OneWriter: true,
 	InProcess: true,
 
@@ -35,10 +37,6 @@ var sqlite = &Dialect{
 const (
 	sqliteBusy         = 5
 	sqliteLocked       = 6
-	sqliteNoMem        = 7
-	sqliteInterrupt    = 9
-	sqliteIOErr        = 10
-	sqliteFull         = 13
 	sqliteTooBig       = 18
 	sqliteBusySnapshot = 5 | 2<<8
 )
@@ -56,10 +54,6 @@ func classifySQLite(err error) Class {
 		return Busy
 	case sqliteTooBig:
 		return OutOfRange
-	case sqliteNoMem, sqliteInterrupt, sqliteIOErr, sqliteFull:
-		// SQLite may roll the whole transaction back after these, and the statements that follow would then commit
-		// one by one (https://www.sqlite.org/lang_transaction.html, "Response To Errors Within A Transaction").
-		return EndsTransaction
 	}
 	return Other
 }

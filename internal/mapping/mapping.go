@@ -78,6 +78,11 @@ func columnFields(t reflect.Type) ([]*reflectx.FieldInfo, error) {
 		if f.Embedded || !isTop(f) {
 			continue
 		}
+		for p := f.Parent; p != nil && p.Parent != nil; p = p.Parent {
+			if p.Field.Type.Kind() == reflect.Pointer && !p.Field.IsExported() {
+				return nil, fmt.Errorf("struct %s is embedded by pointer and not exported, so that it cannot be made", p.Field.Name)
+			}
+		}
 		if shown := tree.Names[f.Path]; shown != f {
 			if shown == nil || len(shown.Index) == len(f.Index) {
 				return nil, fmt.Errorf("field %s: another field is column %q too", f.Field.Name, f.Path)

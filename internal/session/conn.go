@@ -126,15 +126,16 @@ func (c *Conn) undo(rows *sql.Rows) {
 	}
 }
 
-// failed remembers an error after which the database may have ended the transaction by itself: what followed would be
-// committed statement by statement.
+// failed looks, after an error in a transaction, whether the transaction is still there. SQLite rolls the whole of it
+// back when a write is interrupted, or the disk is full, or memory
+// (https://www.sqlite.org/lang_transaction.html, "Response To Errors Within A Transaction"), and what followed would be
+// committed statement by statement. Drivers do not always pass the database's error on, so the database is asked.
 func (c *Conn) failed(err error) error {
-	if c.transaction && c.over == nil {
-		switch c.pool.dialect.Classify(err) {
-		case dialect.EndsTransaction, dialect.Conflict:
-			c.over = fmt.Errorf("%w: an earlier statement failed: %w", ErrFinished, err)
-		}
+	d := c.pool.dialect
+	if !c.transaction || c.over != nil || d.Outside == "" || c.exec(d.Outside) != nil {
+		return err
 	}
+	c.over = fmt.Errorf("%w: the database gave it up after an error: %w", ErrFinished, err)
 	return err
 }
 

@@ -138,3 +138,6 @@ func (c *Conn) impatient(ctx context.Context) error {
 	c.restore = fmt.Sprintf(d.SetWaitLimit, limit)
 	return nil
 }
+
+// Waiting returns how many writers wait for their turn at this moment.
+func (p *Pool) Waiting() int { return p.writers.Waiting() }

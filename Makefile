@@ -1,0 +1,38 @@
+# The modules of this repository. Each is tested by itself, with its own go.mod, not through go.work: that is how it
+# reaches whoever requires it.
+MODULES := . examples bench
+
+export GOWORK = off
+
+.PHONY: test fmt vet staticcheck race fuzz bench torture
+
+## test: everything that must hold before a change lands
+test: fmt vet staticcheck race
+
+fmt:
+	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt: $$files"; exit 1; }
+
+vet:
+	@set -e; for m in $(MODULES); do echo "go vet $$m"; (cd $$m && go vet ./...); done
+
+# The version is pinned by a tool directive in tools/go.mod.
+staticcheck:
+	@set -e; tool=$$(cd tools && go tool -n staticcheck); \
+	for m in $(MODULES); do echo "staticcheck $$m"; (cd $$m && "$$tool" ./...); done
+
+race:
+	@set -e; for m in $(MODULES); do echo "go test -race $$m"; (cd $$m && go test -race -count=1 ./...); done
+
+## fuzz: the fuzz tests, each for FUZZTIME
+FUZZTIME ?= 60s
+fuzz:
+	go test -run '^$$' -fuzz FuzzName -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./internal/dialect
+	go test -run '^$$' -fuzz FuzzChange -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./atomic
+
+## torture: what takes too long for every change
+torture: fuzz
+	go test -race -count=20 . ./internal/... ./lock ./atomic ./optimistic
+
+## bench: measures against other ways to write the same, and puts the table into bench/README.md
+bench:
+	cd bench && go run . -write

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/jmoiron/sqlx"
+	_ "github.com/mattn/go-sqlite3" // the driver "sqlite3"
+)
+
+// The version column is what the optimistic pattern looks at. The updaters raise it; nothing else should write it.
+const schema = `
+CREATE TABLE IF NOT EXISTS students (
+	id      INTEGER PRIMARY KEY,
+	name    TEXT    NOT NULL,
+	address TEXT    NOT NULL,
+	gpa     INTEGER NOT NULL,
+	version INTEGER NOT NULL
+);
+INSERT INTO students (id, name, address, gpa, version) VALUES
+	(1, 'Ada Lovelace', '12 St James''s Square', 390, 1),
+	(2, 'Grace Hopper', '1 Navy Yard', 370, 1)
+ON CONFLICT DO NOTHING;
+`
+
+// open opens the file with the students, and makes it if it is not there.
+//
+// In WAL mode nobody who reads waits for somebody who writes. The service has this one pool for the file, and one
+// raceproof.DB on it, so that its writers queue up in the order in which they came.
+func open(ctx context.Context, path string) (*sqlx.DB, error) {
+	name := "file:" + (&url.URL{Path: path}).EscapedPath() +
+		"?_journal_mode=WAL&_synchronous=NORMAL&_stmt_cache_size=64"
+	pool, err := sqlx.ConnectContext(ctx, "sqlite3", name)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	if _, err := pool.ExecContext(ctx, schema); err != nil {
+		return nil, errors.Join(fmt.Errorf("create the tables in %s: %w", path, err), pool.Close())
+	}
+	return pool, nil
+}
+
+// find returns the student, or sql.ErrNoRows.
+func find(ctx context.Context, pool *sqlx.DB, id any) (Student, error) {
+	var s Student
+	err := pool.GetContext(ctx, &s, "SELECT id, name, address, gpa, version FROM students WHERE id = ?", id)
+	return s, err
+}

@@ -1,0 +1,93 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+
+	"github.com/raceproof/raceproof"
+	"github.com/raceproof/raceproof/atomic"
+	"github.com/raceproof/raceproof/lock"
+	"github.com/raceproof/raceproof/optimistic"
+)
+
+// Patterns are the patterns of this module.
+func Patterns() []Pattern {
+	patient := &optimistic.Options{MaxAttempts: 10000}
+	return []Pattern{
+		ofFunc("lock",
+			func(db *raceproof.DB) raceproof.Updater[Account, raceproof.Func[Account]] {
+				return lock.New(db, Accounts, nil)
+			},
+			func(db *raceproof.DB) raceproof.Updater[Seat, raceproof.Func[Seat]] { return lock.New(db, Seats, nil) },
+			nil),
+		ofFunc("optimistic",
+			func(db *raceproof.DB) raceproof.Updater[Account, raceproof.Func[Account]] {
+				return optimistic.New(db, Accounts, patient)
+			},
+			func(db *raceproof.DB) raceproof.Updater[Seat, raceproof.Func[Seat]] {
+				return optimistic.New(db, Seats, patient)
+			},
+			func(db *raceproof.DB) raceproof.Updater[Account, raceproof.Func[Account]] {
+				return optimistic.New(db, Accounts, &optimistic.Options{MaxAttempts: 1})
+			}),
+		inSQL,
+	}
+}
+
+type (
+	accountFuncs = func(*raceproof.DB) raceproof.Updater[Account, raceproof.Func[Account]]
+	seatFuncs    = func(*raceproof.DB) raceproof.Updater[Seat, raceproof.Func[Seat]]
+)
+
+var errOverdrawn = errors.New("the balance would be negative")
+
+// ofFunc binds updaters that take Go functions.
+func ofFunc(name string, accounts accountFuncs, seats seatFuncs, once accountFuncs) Pattern {
+	return Pattern{
+		Name: name,
+		Add: func(db *raceproof.DB) raceproof.Updater[Account, int64] {
+			return raceproof.Bind(accounts(db), func(n int64) raceproof.Func[Account] {
+				return func(_ context.Context, a *Account) error { a.Balance += n; return nil }
+			})
+		},
+		Withdraw: func(db *raceproof.DB) raceproof.Updater[Account, int64] {
+			return raceproof.Bind(accounts(db), func(n int64) raceproof.Func[Account] {
+				return func(_ context.Context, a *Account) error {
+					if a.Balance < n {
+						return errOverdrawn
+					}
+					a.Balance -= n
+					return nil
+				}
+			})
+		},
+		Refused: errOverdrawn,
+		Book: func(db *raceproof.DB) raceproof.Updater[Seat, *string] {
+			return raceproof.Bind(seats(db), func(passenger *string) raceproof.Func[Seat] {
+				return func(_ context.Context, s *Seat) error { s.Passenger = passenger; return nil }
+			})
+		},
+		Func: accounts,
+		Once: once,
+	}
+}
+
+var inSQL = Pattern{
+	Name: "atomic",
+	Add: func(db *raceproof.DB) raceproof.Updater[Account, int64] {
+		return raceproof.Bind(atomic.New(db, Accounts, nil), func(n int64) atomic.Change {
+			return atomic.Set("balance", atomic.F("balance").Add(n))
+		})
+	},
+	Withdraw: func(db *raceproof.DB) raceproof.Updater[Account, int64] {
+		return raceproof.Bind(atomic.New(db, Accounts, nil), func(n int64) atomic.Change {
+			return atomic.Set("balance", atomic.F("balance").Sub(n)).If(atomic.F("balance").Ge(n))
+		})
+	},
+	Refused: raceproof.ErrConditionFailed,
+	Book: func(db *raceproof.DB) raceproof.Updater[Seat, *string] {
+		return raceproof.Bind(atomic.New(db, Seats, nil), func(passenger *string) atomic.Change {
+			return atomic.Set("passenger", passenger)
+		})
+	},
+}
