@@ -20,7 +20,6 @@ type check struct {
 func always(Pattern) bool          { return true }
 func withFunc(p Pattern) bool      { return p.Func != nil }
 func withConflicts(p Pattern) bool { return p.Once != nil }
-func withBook(p Pattern) bool      { return p.Book != nil }
 func funcInLock(p Pattern) bool    { return p.Func != nil && p.Once == nil }
 
 var checks = []check{
