@@ -92,7 +92,7 @@ func (db *DB) Transact(ctx context.Context, f func(context.Context) error) error
 	if f == nil {
 		return errors.New("raceproof: Transact: the function is nil")
 	}
-	return db.pool.Transact(ctx, f)
+	return db.pool.Transact(ctx, func(ctx context.Context, _ *session.Tx) error { return f(ctx) })
 }
 
 // Pool is for the packages of this module, which alone can name its type.

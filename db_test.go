@@ -53,7 +53,7 @@ func TestNew(t *testing.T) {
 			db, err := raceproof.New(c.pool, c.options...)
 			if c.err == "" {
 				require.NoError(t, err)
-				assert.Zero(t, c.pool.Stats().InUse, "connections in use")
+				testdb.Idle(t, c.pool)
 				return
 			}
 			assert.ErrorContains(t, err, c.err)
@@ -177,7 +177,7 @@ func TestUnreadableRow(t *testing.T) {
 	var changed int
 	require.NoError(t, pool.Get(&changed, `SELECT count(*) FROM players WHERE score <> 1 OR version <> 0`))
 	assert.Zero(t, changed)
-	assert.Zero(t, pool.Stats().InUse)
+	testdb.Idle(t, pool)
 }
 
 func TestClosedPool(t *testing.T) {

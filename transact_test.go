@@ -236,7 +236,7 @@ func TestTransactEndings(t *testing.T) {
 			pool, db := testdb.SQLite(t, playersSchema, ada)
 			assert.Error(t, db.Transact(context.Background(), func(ctx context.Context) error { return f(ctx, db) }))
 			wantPlayer(t, pool, Player{7, "Ada", 0, 0})
-			assert.Zero(t, pool.Stats().InUse, "connections in use")
+			testdb.Idle(t, pool)
 			_, err := lock.New(db, players, nil).Update(context.Background(), 7, award(1))
 			require.NoError(t, err)
 			wantPlayer(t, pool, Player{7, "Ada", 1, 1})
@@ -294,7 +294,7 @@ func TestCommitWaitsForReaders(t *testing.T) {
 		wantPlayer(t, pool, Player{7, "Ada", 1, 1})
 		pool.MustExec(`UPDATE players SET score = 0, version = 0`)
 	}
-	assert.Zero(t, pool.Stats().InUse)
+	testdb.Idle(t, pool)
 }
 
 // With one connection in the pool, nothing wants a second one while it holds it.

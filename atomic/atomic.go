@@ -77,8 +77,8 @@ func (u *Updater[T]) update(ctx context.Context, key any, change Change, value *
 	statement := u.statement(k, change)
 	for range maxDoubts {
 		found := false
-		err := u.table.Pool.Write(ctx, func(c *session.Conn) (err error) {
-			found, err = u.table.Scan(ctx, c, statement, value)
+		err := u.table.Pool.Write(ctx, func(q session.Querier) (err error) {
+			found, err = u.table.Scan(ctx, q, statement, value)
 			return err
 		})
 		if err != nil || found {
@@ -92,7 +92,7 @@ func (u *Updater[T]) update(ctx context.Context, key any, change Change, value *
 }
 
 // statement is the one statement that applies the change.
-func (u *Updater[T]) statement(key row.Key, change Change) *dialect.SQL {
+func (u *Updater[T]) statement(key row.Key, change Change) dialect.Statement {
 	t := u.table
 	s := t.Pool.Dialect().NewSQL().Add("UPDATE ").Name(t.Mapping.Table).Add(" SET ")
 	for i, a := range change.assignments {
@@ -115,7 +115,7 @@ func (u *Updater[T]) statement(key row.Key, change Change) *dialect.SQL {
 		change.condition.write(s, t.Mapping)
 	}
 	t.Returning(s)
-	return s
+	return s.Statement()
 }
 
 // why finds out why a statement matched no row. The answer is true of the moment when why looked. If nothing speaks
@@ -144,8 +144,8 @@ func (u *Updater[T]) why(ctx context.Context, key row.Key, change Change) error 
 	s.Add(" FROM ").Name(t.Mapping.Table)
 	t.Where(s, key)
 	found := false
-	err := t.Pool.Read(ctx, func(c *session.Conn) (err error) {
-		found, err = c.One(ctx, s, dest...)
+	err := t.Pool.Read(ctx, func(q session.Querier) (err error) {
+		found, err = q.One(ctx, s.Statement(), dest...)
 		return err
 	})
 	switch {

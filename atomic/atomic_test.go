@@ -217,7 +217,7 @@ func TestBadChanges(t *testing.T) {
 			}
 		})
 	}
-	assert.Zero(t, pool.Stats().InUse)
+	testdb.Idle(t, pool)
 }
 
 func TestConditions(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/raceproof/raceproof"
 	"github.com/raceproof/raceproof/internal/row"
+	"github.com/raceproof/raceproof/internal/session"
 )
 
 // An Updater changes rows of one table under their locks. It is safe for concurrent use.
@@ -70,15 +71,14 @@ func (u *Updater[T]) update(ctx context.Context, key any, change raceproof.Func[
 	if err := u.table.Verify(ctx); err != nil {
 		return nil, err
 	}
-	err = u.table.Pool.Transact(ctx, func(ctx context.Context) error {
-		c := u.table.Pool.Conn(ctx)
-		if r, err = u.table.Read(ctx, c, k); err != nil {
+	err = u.table.Pool.Transact(ctx, func(ctx context.Context, tx *session.Tx) error {
+		if r, err = u.table.Read(ctx, tx, k); err != nil {
 			return err
 		}
 		if err := r.Apply(ctx, change); err != nil {
 			return err
 		}
-		return r.Write(ctx, c)
+		return r.Write(ctx, tx)
 	})
 	return r, err
 }

@@ -151,8 +151,8 @@ func (u *Updater[T]) update(ctx context.Context, key any, change raceproof.Func[
 // could be shown the same old row for ever.
 func (u *Updater[T]) attempt(ctx context.Context, key row.Key, change raceproof.Func[T]) (r *row.Row[T], err error) {
 	pool := u.table.Pool
-	err = pool.Read(ctx, func(c *session.Conn) error {
-		r, err = u.table.Read(ctx, c, key)
+	err = pool.Read(ctx, func(q session.Querier) error {
+		r, err = u.table.Read(ctx, q, key)
 		return err
 	})
 	if err != nil {
@@ -164,7 +164,7 @@ func (u *Updater[T]) attempt(ctx context.Context, key row.Key, change raceproof.
 	if r.Unchanged() {
 		return r, session.Ended(ctx)
 	}
-	if err := pool.Write(ctx, func(c *session.Conn) error { return r.Write(ctx, c) }); err != nil {
+	if err := pool.Write(ctx, func(q session.Querier) error { return r.Write(ctx, q) }); err != nil {
 		return nil, err
 	}
 	return r, nil

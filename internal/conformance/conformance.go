@@ -137,7 +137,7 @@ func (c check) try(t testing.TB, open Open, p Pattern) error {
 	return s.idle(ctx)
 }
 
-// idle returns an error if a connection is not given back. It waits for goroutines that are about to do it.
+// idle returns an error if a connection is not given back soon.
 func (s *subject) idle(ctx context.Context) error {
 	for s.pool.Stats().InUse > 0 {
 		if ctx.Err() != nil {

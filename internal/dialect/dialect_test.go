@@ -61,9 +61,9 @@ func FuzzName(f *testing.F) {
 			return
 		}
 		assert.False(t, strings.ContainsAny(name, "\"'`[]; \t\r\n\x00.\\"), "%q passed", name)
-		s := d.NewSQL().Add("SELECT 1 AS ").Name(name)
-		rows, err := pool.Query(s.Text())
-		require.NoError(t, err, s.Text())
+		s := d.NewSQL().Add("SELECT 1 AS ").Name(name).Statement()
+		rows, err := pool.Query(s.Text)
+		require.NoError(t, err, s.Text)
 		defer rows.Close()
 		columns, err := rows.Columns()
 		require.NoError(t, err)
@@ -75,8 +75,8 @@ func TestSQL(t *testing.T) {
 	d := sqlite(t)
 	s := d.NewSQL().Add("SELECT ").Name("a").Add(" FROM ").Name("game.players").Add(" WHERE ").Name("b").Add(" = ").Value(7)
 	s.Append(d.NewSQL().Add(" AND c = ").Value("x"))
-	assert.Equal(t, "SELECT `a` FROM `game`.`players` WHERE `b` = ? AND c = ?", s.Text())
-	assert.Equal(t, []any{7, "x"}, s.Args())
+	assert.Equal(t, "SELECT `a` FROM `game`.`players` WHERE `b` = ? AND c = ?", s.Statement().Text)
+	assert.Equal(t, []any{7, "x"}, s.Statement().Args)
 }
 
 // impostor looks like an error of SQLite's to whoever looks only for a code.

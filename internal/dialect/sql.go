@@ -11,50 +11,58 @@ import (
 // not, short of a conversion that a reader would see.
 type Fragment string
 
-// SQL is a statement in the making: its text, and apart from it the values bound to it. Every way of adding to it is
-// safe for what it takes: text from the source, a validated and quoted name, a bound value.
+// A Statement is ready to be sent: its text, and apart from it the values bound to it.
+type Statement struct {
+	Text string
+	Args []any
+}
+
+// SQL is a statement in the making. Every way of adding to it is safe for what it takes: text from the source, a
+// validated and quoted name, a bound value.
 type SQL struct {
 	dialect *Dialect
-	text    strings.Builder
+	text    []byte
 	args    []any
 }
 
 // NewSQL returns an empty statement.
-func (d *Dialect) NewSQL() *SQL { return &SQL{dialect: d} }
+func (d *Dialect) NewSQL() *SQL {
+	return &SQL{dialect: d, text: make([]byte, 0, 320), args: make([]any, 0, 8)} // most are no larger
+}
 
 // Dialect returns the dialect that the statement is written in.
 func (s *SQL) Dialect() *Dialect { return s.dialect }
 
 // Add adds SQL from this module's source.
 func (s *SQL) Add(f Fragment) *SQL {
-	s.text.WriteString(string(f))
+	s.text = append(s.text, f...)
 	return s
 }
 
 // Name adds a name, which must have passed CheckName or CheckTable, in quotes.
 func (s *SQL) Name(name string) *SQL {
 	q := s.dialect.quote
-	for i, part := range strings.Split(name, ".") {
-		if i > 0 {
-			s.text.WriteByte('.')
-		}
-		s.text.WriteByte(q)
-		s.text.WriteString(part)
-		s.text.WriteByte(q)
+	s.text = append(s.text, q)
+	if schema, table, qualified := strings.Cut(name, "."); qualified {
+		s.text = append(s.text, schema...)
+		s.text = append(s.text, q, '.', q)
+		name = table
 	}
+	s.text = append(s.text, name...)
+	s.text = append(s.text, q)
 	return s
 }
 
 // Value binds a value.
 func (s *SQL) Value(v any) *SQL {
-	s.text.WriteByte('?')
+	s.text = append(s.text, '?')
 	s.args = append(s.args, v)
 	return s
 }
 
 // Append adds a statement or a part of one that was made apart.
 func (s *SQL) Append(part *SQL) *SQL {
-	s.text.WriteString(part.text.String())
+	s.text = append(s.text, part.text...)
 	s.args = append(s.args, part.args...)
 	return s
 }
@@ -77,11 +85,8 @@ func (s *SQL) guarded(guard [3]Fragment, expression func(*SQL)) {
 	s.Add(guard[2])
 }
 
-// Text returns the statement's text.
-func (s *SQL) Text() string { return s.text.String() }
-
-// Args returns the values bound to it, in order.
-func (s *SQL) Args() []any { return s.args }
+// Statement returns what was made.
+func (s *SQL) Statement() Statement { return Statement{string(s.text), s.args} }
 
 // maxName is the longest name in bytes that every supported database keeps whole: PostgreSQL cuts longer ones off
 // without an error (https://www.postgresql.org/docs/current/sql-syntax-lexical.html).

@@ -22,6 +22,17 @@ type waiter struct {
 	prev, next *waiter
 }
 
+// TryLock takes the mutex if it is free, and reports whether it did. A mutex with waiters is never free.
+func (m *Mutex) TryLock() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.locked {
+		return false
+	}
+	m.locked = true
+	return true
+}
+
 // Lock waits for the mutex. If the context ends first it returns false, and the caller holds nothing. A caller
 // that finds the mutex free gets it even if its context has ended.
 func (m *Mutex) Lock(ctx context.Context) bool {

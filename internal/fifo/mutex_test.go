@@ -73,6 +73,15 @@ func TestMutexIsLeft(t *testing.T) {
 	})
 }
 
+func TestMutexTryLock(t *testing.T) {
+	var m fifo.Mutex
+	assert.True(t, m.TryLock())
+	assert.False(t, m.TryLock())
+	m.Unlock()
+	assert.True(t, m.Lock(t.Context()))
+	assert.False(t, m.TryLock())
+}
+
 func TestMutexUnlockOfUnlocked(t *testing.T) {
 	var m fifo.Mutex
 	assert.Panics(t, m.Unlock)

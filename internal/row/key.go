@@ -11,7 +11,7 @@ import (
 )
 
 // A Key has the values of a row's key columns, as the driver takes them.
-type Key []driver.Value
+type Key []any
 
 // String shows a key in errors.
 func (k Key) String() string {

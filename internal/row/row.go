@@ -28,30 +28,35 @@ type Row[T any] struct {
 }
 
 // Read reads the row with the key. In a transaction that holds the lock, nobody can change it before that is over.
-func (t *Table[T]) Read(ctx context.Context, c *session.Conn, key Key) (*Row[T], error) {
-	s := t.sql().Add("SELECT ").Append(t.names).Append(t.counter).Add(" FROM ").Name(t.Table)
-	t.Where(s, key)
+func (t *Table[T]) Read(ctx context.Context, q session.Querier, key Key) (*Row[T], error) {
 	r := &Row[T]{table: t, key: key}
-	found, err := t.scan(ctx, c, s, &r.Value, &r.version)
+	if err := r.read(ctx, q); err != nil {
+		return nil, err
+	}
+	before, err := t.Snapshot(reflect.ValueOf(&r.Value).Elem())
 	if err != nil {
 		return nil, err
 	}
-	if !found {
-		return nil, raceproof.ErrNotFound
-	}
-	if r.before, err = t.Snapshot(reflect.ValueOf(&r.Value).Elem()); err != nil {
-		return nil, err
-	}
+	r.before = before
 	return r, nil
 }
 
-// Scan runs a statement that ends with Returning, and puts the row into value.
-func (t *Table[T]) Scan(ctx context.Context, c *session.Conn, s *dialect.SQL, value *T) (found bool, err error) {
-	return t.scan(ctx, c, s, value, nil)
+// read puts the row as it is now into Value.
+func (r *Row[T]) read(ctx context.Context, q session.Querier) error {
+	found, err := r.table.scan(ctx, q, dialect.Statement{Text: r.table.read, Args: r.key}, &r.Value, &r.version)
+	if err == nil && !found {
+		err = raceproof.ErrNotFound
+	}
+	return err
 }
 
-// scan runs a statement that yields the mapped columns and, if hidden is not nil, the hidden version.
-func (t *Table[T]) scan(ctx context.Context, c *session.Conn, s *dialect.SQL, value *T, version *int64) (bool, error) {
+// Scan runs a statement that ends with Returning, and puts the row into value.
+func (t *Table[T]) Scan(ctx context.Context, q session.Querier, s dialect.Statement, value *T) (found bool, err error) {
+	return t.scan(ctx, q, s, value, nil)
+}
+
+// scan runs a statement that yields the mapped columns and, if version is not nil, the hidden version.
+func (t *Table[T]) scan(ctx context.Context, q session.Querier, s dialect.Statement, value *T, version *int64) (bool, error) {
 	v := reflect.ValueOf(value).Elem()
 	dest := t.Pointers(v)
 	var counter Counter
@@ -61,7 +66,7 @@ func (t *Table[T]) scan(ctx context.Context, c *session.Conn, s *dialect.SQL, va
 	case version != nil && t.Hidden():
 		dest = append(dest, &counter)
 	}
-	found, err := c.One(ctx, s, dest...)
+	found, err := q.One(ctx, s, dest...)
 	if err != nil || !found {
 		return false, err
 	}
@@ -80,6 +85,10 @@ type Counter int64
 
 // Scan implements sql.Scanner.
 func (c *Counter) Scan(value any) error {
+	if n, ok := value.(int64); ok { // what most drivers give
+		*c = Counter(n)
+		return nil
+	}
 	var n sql.Null[int64]
 	if err := n.Scan(value); err != nil {
 		return err
@@ -138,10 +147,38 @@ var ErrVersionFull = fmt.Errorf("%w: the version is the greatest integer there i
 // Write writes the columns that changed and raises the version, if the version is still the one that was read, and
 // puts the row as it is then into Value; else it returns ErrStale. In a table without a version it is enough that the
 // row is there: only whoever holds its lock can be sure that it is unchanged.
-func (r *Row[T]) Write(ctx context.Context, c *session.Conn) error {
+func (r *Row[T]) Write(ctx context.Context, q session.Querier) error {
 	if r.Unchanged() {
 		return nil
 	}
+	if r.table.Counter != "" && r.version == math.MaxInt64 {
+		return ErrVersionFull
+	}
+	s := r.update()
+	found := false
+	var err error
+	if tx, ok := q.(*session.Tx); ok {
+		// The row cannot change between the two, and both are faster than RETURNING on SQLite, which copies the row
+		// to a table of its own; triggers have run by then.
+		var n int64
+		if n, err = tx.Change(ctx, s.Statement()); n > 1 {
+			return session.ErrAmbiguous
+		}
+		if found = n == 1; found && err == nil {
+			return r.read(ctx, q)
+		}
+	} else {
+		r.table.Returning(s)
+		found, err = r.table.Scan(ctx, q, s.Statement(), &r.Value)
+	}
+	if err == nil && !found {
+		return ErrStale
+	}
+	return err
+}
+
+// update is the statement that writes the row.
+func (r *Row[T]) update() *dialect.SQL {
 	t := r.table
 	v := reflect.ValueOf(&r.Value).Elem()
 	s := t.sql().Add("UPDATE ").Name(t.Table).Add(" SET ")
@@ -152,21 +189,13 @@ func (r *Row[T]) Write(ctx context.Context, c *session.Conn) error {
 		s.Name(t.Columns[column].Name).Add(" = ").Value(t.Columns[column].Field(v).Interface())
 	}
 	if t.Counter != "" {
-		if r.version == math.MaxInt64 {
-			return ErrVersionFull
-		}
 		s.Add(", ").Name(t.Counter).Add(" = ").Value(r.version + 1)
 	}
 	t.Where(s, r.key)
 	if t.Counter != "" {
 		s.Add(" AND ").Name(t.Counter).Add(" = ").Value(r.version)
 	}
-	t.Returning(s)
-	found, err := t.Scan(ctx, c, s, &r.Value)
-	if err == nil && !found {
-		return ErrStale
-	}
-	return err
+	return s
 }
 
 // CheckValue refuses a value that the database would store as something else without saying so.

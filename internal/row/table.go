@@ -20,9 +20,8 @@ type Table[T any] struct {
 	*mapping.Mapping
 	Pool *session.Pool
 
-	// names and counter are the columns to read: the mapped ones, and the version if it is not among them.
-	names   *dialect.SQL
-	counter *dialect.SQL
+	names *dialect.SQL // the mapped columns
+	read  string       // the text that selects a row by its key: the mapped columns, and the version if it is hidden
 
 	verified atomic.Bool
 }
@@ -36,16 +35,20 @@ func NewTable[T any](db *raceproof.DB, table *raceproof.Table[T]) (*Table[T], er
 		return nil, errors.New("the Table is nil")
 	}
 	t := &Table[T]{Mapping: table.Mapping(), Pool: db.Pool()}
-	t.names, t.counter = t.sql(), t.sql()
+	t.names = t.sql()
 	for i, name := range t.Names() {
 		if i > 0 {
 			t.names.Add(", ")
 		}
 		t.names.Name(name)
 	}
+	s := t.sql().Add("SELECT ").Append(t.names)
 	if t.Hidden() {
-		t.counter.Add(", ").Name(t.Counter)
+		s.Add(", ").Name(t.Counter)
 	}
+	s.Add(" FROM ").Name(t.Table)
+	t.Where(s, make(Key, len(t.Key)))
+	t.read = s.Statement().Text
 	return t, nil
 }
 
@@ -60,8 +63,9 @@ func (t *Table[T]) Verify(ctx context.Context) error {
 		return nil
 	}
 	var columns []string
-	err := t.Pool.Read(ctx, func(c *session.Conn) (err error) {
-		columns, err = c.Columns(ctx, t.sql().Add("SELECT * FROM ").Name(t.Table).Add(" WHERE 1 = 0"))
+	statement := t.sql().Add("SELECT * FROM ").Name(t.Table).Add(" WHERE 1 = 0").Statement()
+	err := t.Pool.Read(ctx, func(q session.Querier) (err error) {
+		columns, err = q.Columns(ctx, statement)
 		return err
 	})
 	if err != nil {

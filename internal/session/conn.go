@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
-	"fmt"
-	"sync"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -14,23 +12,37 @@ import (
 	"github.com/raceproof/raceproof/internal/dialect"
 )
 
-// A Conn is a connection taken out of the pool, for one statement or for one transaction. As a sqlx.ExtContext it runs
-// a caller's own statements in the transaction.
+// A Conn is a connection taken out of the pool. As a Querier it runs statements that are transactions of their own.
 type Conn struct {
 	*sqlx.Conn
-	pool    *Pool
-	queued  bool   // it holds the pool's turn to write
-	restore string // the statement that undoes impatient, or empty
-	broken  bool   // it must not be used by anybody else
-
-	mu          sync.Mutex // one statement at a time
-	transaction bool       // BEGIN was sent
-	depth       int        // open savepoints
-	over        error      // why no more statements are sent, nil while they are
+	pool     *Pool
+	turn     bool                 // it holds the pool's turn to write
+	prepared map[string]*sql.Stmt // by their text; only for a connection that holds the turn, and so may be kept
+	restore  string               // the statement that undoes impatient, or empty
+	broken   bool                 // it must not be used by anybody else
+	shared   bool                 // a caller's own statements ran on it, and may have left rows open
 }
 
-// release gives the connection back to the pool as it was taken, and the turn to write to whoever is next.
+// release ends the use of the connection: it is kept for the next writer or given back to the pool, and the turn to
+// write goes to whoever is next.
 func (c *Conn) release() {
+	if !c.turn {
+		c.close()
+		return
+	}
+	p := c.pool
+	if !p.keep(c) {
+		c.close()
+	}
+	p.writers.Unlock()
+}
+
+// close gives the connection back to the pool as it was taken.
+func (c *Conn) close() {
+	for _, s := range c.prepared {
+		_ = s.Close()
+	}
+	c.prepared, c.turn = nil, false // what follows is not worth preparing
 	if c.restore != "" && !c.broken && c.exec(c.restore) != nil {
 		c.broken = true
 	}
@@ -38,44 +50,94 @@ func (c *Conn) release() {
 		// The pool closes a connection that its driver calls bad. An open transaction ends with it.
 		_ = c.Conn.Raw(func(any) error { return driver.ErrBadConn })
 	}
-	_ = c.Close() // reports only that Raw has closed it
-	if c.queued {
-		c.pool.writers.Unlock()
-	}
+	_ = c.Conn.Close() // reports only that Raw has closed it
 }
 
-// rollbackTimeout bounds the statements that clean up, which no caller's context may cut short.
-const rollbackTimeout = 5 * time.Second
+// preparedAtMost bounds the statements of a connection. There are few, unless expressions are made up as callers come.
+const preparedAtMost = 64
+
+// prepare returns the prepared statement of a text, or nil if the connection will not be kept long enough.
+func (c *Conn) prepare(ctx context.Context, text string) (*sql.Stmt, error) {
+	if s := c.prepared[text]; s != nil || !c.turn {
+		return s, nil
+	}
+	if len(c.prepared) >= preparedAtMost {
+		for text, s := range c.prepared {
+			_ = s.Close()
+			delete(c.prepared, text)
+		}
+	}
+	s, err := c.Conn.PrepareContext(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	if c.prepared == nil {
+		c.prepared = map[string]*sql.Stmt{}
+	}
+	c.prepared[text] = s
+	return s, nil
+}
+
+// query runs a statement of this module that yields rows.
+func (c *Conn) query(ctx context.Context, s dialect.Statement) (*sql.Rows, error) {
+	prepared, err := c.prepare(ctx, s.Text)
+	if err != nil {
+		return nil, err
+	}
+	if prepared == nil {
+		return c.Conn.QueryContext(ctx, s.Text, s.Args...)
+	}
+	return prepared.QueryContext(ctx, s.Args...)
+}
+
+// run runs a statement of this module that yields no rows, and returns how many it changed.
+func (c *Conn) run(ctx context.Context, s dialect.Statement) (int64, error) {
+	prepared, err := c.prepare(ctx, s.Text)
+	if err != nil {
+		return 0, err
+	}
+	var result sql.Result
+	if prepared == nil {
+		result, err = c.Conn.ExecContext(ctx, s.Text, s.Args...)
+	} else {
+		result, err = prepared.ExecContext(ctx, s.Args...)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// upkeepTimeout bounds the statements that clean up, which no caller's context may cut short.
+const upkeepTimeout = 5 * time.Second
 
 // exec sends a statement that belongs to the connection's upkeep: it is short, waits for nobody, and must not be cut
 // short by a caller's context.
-func (c *Conn) exec(statement string) error {
+func (c *Conn) exec(text string) error {
 	ctx := context.Background()
 	if !c.pool.dialect.InProcess {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, rollbackTimeout)
+		ctx, cancel = context.WithTimeout(ctx, upkeepTimeout)
 		defer cancel()
 	}
-	_, err := c.Conn.ExecContext(ctx, statement)
+	_, err := c.run(ctx, dialect.Statement{Text: text})
 	return err
 }
 
-// One runs a statement of this module that yields at most one row, scans the row and reports whether there was one.
-// An error means that the statement has changed nothing, also if it is the scan that failed: outside a transaction
-// the statement is then undone, inside one the savepoint around it must be.
-func (c *Conn) One(ctx context.Context, s *dialect.SQL, dest ...any) (found bool, err error) {
-	if c.pool.dialect.InProcess {
-		// These statements are over in microseconds; to interrupt one would end its whole transaction.
-		ctx = context.WithoutCancel(ctx)
+// uninterrupted returns the context for a statement of this module. One that runs in this process is over in
+// microseconds; to interrupt it would cost more, and end its whole transaction.
+func (c *Conn) uninterrupted(ctx context.Context) context.Context {
+	if c.pool.dialect.InProcess && ctx.Done() != nil {
+		return context.WithoutCancel(ctx)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.over != nil {
-		return false, c.over
-	}
-	rows, err := c.Conn.QueryContext(ctx, s.Text(), s.Args()...)
+	return ctx
+}
+
+// One runs a statement that is a transaction of its own.
+func (c *Conn) One(ctx context.Context, s dialect.Statement, dest ...any) (found bool, err error) {
+	rows, err := c.query(c.uninterrupted(ctx), s)
 	if err != nil {
-		return false, c.failed(err)
+		return false, err
 	}
 	finished := false // stays false if a Scanner of the caller's panics
 	defer func() {
@@ -86,10 +148,7 @@ func (c *Conn) One(ctx context.Context, s *dialect.SQL, dest ...any) (found bool
 	}()
 	found, err = scanOne(rows, dest)
 	finished = true
-	if err != nil {
-		return false, c.failed(err)
-	}
-	return found, nil
+	return found, err
 }
 
 func scanOne(rows *sql.Rows, dest []any) (found bool, err error) {
@@ -100,7 +159,7 @@ func scanOne(rows *sql.Rows, dest []any) (found bool, err error) {
 		return false, err
 	}
 	if rows.Next() {
-		return false, errors.New("the key matches more than one row")
+		return false, ErrAmbiguous
 	}
 	// The database may report what went wrong, a constraint or the implicit COMMIT, only after the last row.
 	if err := rows.Err(); err != nil {
@@ -109,12 +168,15 @@ func scanOne(rows *sql.Rows, dest []any) (found bool, err error) {
 	return true, rows.Close()
 }
 
+// ErrAmbiguous: more than one row has the key.
+var ErrAmbiguous = errors.New("the key matches more than one row")
+
 // undo takes back a statement that succeeded but whose row could not be read, before its implicit transaction is
 // committed. SQLite commits that when the statement is reset; a BEGIN in between turns the implicit transaction into
 // an explicit one (https://www.sqlite.org/lang_transaction.html), which can be rolled back.
 func (c *Conn) undo(rows *sql.Rows) {
-	if c.transaction || !c.pool.dialect.InProcess {
-		return // the transaction or the savepoint around it is rolled back
+	if !c.pool.dialect.InProcess {
+		return
 	}
 	err := c.exec("BEGIN")
 	_ = rows.Close()
@@ -126,76 +188,9 @@ func (c *Conn) undo(rows *sql.Rows) {
 	}
 }
 
-// failed looks, after an error in a transaction, whether the transaction is still there. SQLite rolls the whole of it
-// back when a write is interrupted, or the disk is full, or memory
-// (https://www.sqlite.org/lang_transaction.html, "Response To Errors Within A Transaction"), and what followed would be
-// committed statement by statement. Drivers do not always pass the database's error on, so the database is asked.
-func (c *Conn) failed(err error) error {
-	d := c.pool.dialect
-	if !c.transaction || c.over != nil || d.Outside == "" || c.exec(d.Outside) != nil {
-		return err
-	}
-	c.over = fmt.Errorf("%w: the database gave it up after an error: %w", ErrFinished, err)
-	return err
-}
-
-// The methods that make a Conn a sqlx.ExtContext.
-
-// QueryContext runs a caller's query in the transaction.
-func (c *Conn) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return guarded(c, func() (*sql.Rows, error) { return c.Conn.QueryContext(ctx, query, args...) })
-}
-
-// QueryxContext runs a caller's query in the transaction.
-func (c *Conn) QueryxContext(ctx context.Context, query string, args ...any) (*sqlx.Rows, error) {
-	return guarded(c, func() (*sqlx.Rows, error) { return c.Conn.QueryxContext(ctx, query, args...) })
-}
-
-// ExecContext runs a caller's statement in the transaction.
-func (c *Conn) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return guarded(c, func() (sql.Result, error) { return c.Conn.ExecContext(ctx, query, args...) })
-}
-
-// QueryRowxContext runs a caller's query in the transaction.
-func (c *Conn) QueryRowxContext(ctx context.Context, query string, args ...any) *sqlx.Row {
-	row, err := guarded(c, func() (*sqlx.Row, error) {
-		row := c.Conn.QueryRowxContext(ctx, query, args...)
-		return row, row.Err()
-	})
-	if row == nil {
-		// Only sqlx can make a Row that holds an error; it holds that of this context.
-		dead, cancel := context.WithCancelCause(ctx)
-		cancel(err)
-		row = c.Conn.QueryRowxContext(dead, query, args...)
-	}
-	return row
-}
-
-func guarded[R any](c *Conn, statement func() (R, error)) (R, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.over != nil {
-		var none R
-		return none, c.over
-	}
-	result, err := statement()
-	if err != nil {
-		_ = c.failed(err)
-	}
-	return result, err
-}
-
-// DriverName returns the name under which the pool's driver was registered.
-func (c *Conn) DriverName() string { return c.pool.db.DriverName() }
-
-// BindNamed turns a query with named parameters into one with positions.
-func (c *Conn) BindNamed(query string, arg any) (string, []any, error) {
-	return c.pool.db.BindNamed(query, arg)
-}
-
-// Columns returns the names of the columns that a query of this module yields.
-func (c *Conn) Columns(ctx context.Context, s *dialect.SQL) ([]string, error) {
-	rows, err := c.QueryContext(ctx, s.Text(), s.Args()...)
+// Columns returns the names of the columns that a query yields.
+func (c *Conn) Columns(ctx context.Context, s dialect.Statement) ([]string, error) {
+	rows, err := c.Conn.QueryContext(c.uninterrupted(ctx), s.Text, s.Args...)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -21,6 +22,7 @@ type Pool struct {
 	// writers stands in front of a database that has one write lock: the writers of this process wait here, first come
 	// first served and without a connection, instead of polling for the lock, where the unlucky wait for seconds.
 	writers fifo.Mutex
+	kept    keeper // guarded by writers
 
 	// waitLimit is the lock wait limit in milliseconds of the pool's connections, plus one; 0 until it has been read.
 	waitLimit atomic.Int64
@@ -34,37 +36,42 @@ func NewPool(db *sqlx.DB, d *dialect.Dialect) *Pool {
 // Dialect returns the dialect of the pool's database.
 func (p *Pool) Dialect() *dialect.Dialect { return p.dialect }
 
-// Ext returns the handle for a caller's own statements: the connection of the context's transaction, or else the pool.
-func (p *Pool) Ext(ctx context.Context) sqlx.ExtContext {
-	if l := p.level(ctx); l != nil {
-		return l.conn
-	}
-	return p.db
+// Waiting returns how many writers wait for their turn at this moment.
+func (p *Pool) Waiting() int { return p.writers.Waiting() }
+
+// A Querier runs statements of this module: on a connection outside a transaction, or in a transaction.
+type Querier interface {
+	// One runs a statement that yields at most one row, scans the row and reports whether there was one. An error means
+	// that the statement has changed nothing, also if it is the scan that failed: outside a transaction the statement is
+	// then undone, inside one the savepoint around it must be.
+	One(ctx context.Context, s dialect.Statement, dest ...any) (found bool, err error)
+	// Columns returns the names of the columns that a query yields.
+	Columns(ctx context.Context, s dialect.Statement) ([]string, error)
 }
 
-// Read calls f with a connection for one reading statement: that of the context's transaction, or else one of the pool.
-// f is called again as long as its statement is refused because of a lock, until the context ends.
-func (p *Pool) Read(ctx context.Context, f func(*Conn) error) error {
+// Read calls f to run one reading statement: in the context's transaction, or else on a connection of the pool. f is
+// called again as long as its statement is refused because of a lock, until the time to wait for one is over.
+func (p *Pool) Read(ctx context.Context, f func(Querier) error) error {
 	if l := p.level(ctx); l != nil {
 		if err := Ended(ctx); err != nil {
 			return err
 		}
-		return f(l.conn)
+		return f(l.tx)
 	}
 	return p.single(ctx, reading, f)
 }
 
-// Write calls f with a connection for one writing statement that is a transaction of its own or, if the context
-// carries a transaction, a savepoint of that one. In either case an error of f leaves nothing behind, see Conn.One.
-// f is called again as long as its statement is refused because of a lock, until the context ends.
-func (p *Pool) Write(ctx context.Context, f func(*Conn) error) error {
+// Write calls f to run one writing statement that is a transaction of its own or, if the context carries a
+// transaction, a savepoint of that one. In either case an error of f leaves nothing behind. f is called again as long
+// as its statement is refused because of a lock, until the time to wait for one is over.
+func (p *Pool) Write(ctx context.Context, f func(Querier) error) error {
 	if l := p.level(ctx); l != nil {
-		return l.nested(ctx, func(context.Context) error { return f(l.conn) })
+		return l.nested(ctx, func(context.Context) error { return f(l.tx) })
 	}
 	return p.single(ctx, writing, f)
 }
 
-func (p *Pool) single(ctx context.Context, a access, f func(*Conn) error) error {
+func (p *Pool) single(ctx context.Context, a access, f func(Querier) error) error {
 	c, err := p.acquire(ctx, a)
 	if err != nil {
 		return err
@@ -81,45 +88,60 @@ const (
 )
 
 // acquire takes a connection, and for writing first a turn in the queue of writers, so that whoever waits for a turn
-// holds no connection that somebody else could use.
+// holds no connection that somebody else could use. A reader takes the writers' turn and their connection if nobody
+// else wants them: it is the cheapest to have.
 func (p *Pool) acquire(ctx context.Context, a access) (*Conn, error) {
 	if err := Ended(ctx); err != nil {
 		return nil, err
 	}
-	queued := a == writing && p.dialect.OneWriter
-	if queued && !p.writers.Lock(ctx) {
+	turn := false
+	switch {
+	case !p.dialect.OneWriter:
+	case a == reading:
+		turn = p.writers.TryLock()
+	case p.writers.Lock(ctx):
+		turn = true
+	default:
 		return nil, fmt.Errorf("%w: waiting for the writers before it: %w", ErrLocked, Ended(ctx))
 	}
-	c, err := p.connect(ctx)
+	var c *Conn
+	var err error
+	if turn {
+		c, err = p.take(ctx)
+	} else {
+		c, err = p.connect(ctx)
+	}
 	if err != nil {
-		if queued {
+		if turn {
 			p.writers.Unlock()
 		}
 		return nil, err
 	}
-	c.queued = queued
+	c.turn = turn
 	return c, nil
 }
 
 func (p *Pool) connect(ctx context.Context) (*Conn, error) {
 	conn, err := p.db.Connx(ctx)
 	if err != nil {
+		if ended := Ended(ctx); ended != nil {
+			err = ended
+		}
 		return nil, fmt.Errorf("raceproof: take a connection: %w", err)
 	}
 	c := &Conn{Conn: conn, pool: p}
 	if err := c.impatient(ctx); err != nil {
-		c.release()
+		c.close()
 		return nil, err
 	}
 	return c, nil
 }
 
-// impatient makes the database refuse a statement that would have to wait for a lock, if there is a context to look at
-// while waiting: a driver that waits inside the database cannot be called back. Without one the connection's own limit
-// is as good, and two statements cheaper.
+// impatient makes the database refuse a statement that would have to wait for a lock: a driver that waits inside the
+// database cannot be called back, so that it is patiently that waits, and looks at the context.
 func (c *Conn) impatient(ctx context.Context) error {
 	d := c.pool.dialect
-	if d.SetWaitLimit == "" || ctx.Done() == nil {
+	if d.SetWaitLimit == "" {
 		return nil
 	}
 	limit := c.pool.waitLimit.Load() - 1
@@ -132,12 +154,14 @@ func (c *Conn) impatient(ctx context.Context) error {
 	if limit == 0 {
 		return nil
 	}
+	c.restore = fmt.Sprintf(d.SetWaitLimit, limit)
 	if err := c.exec(fmt.Sprintf(d.SetWaitLimit, 0)); err != nil {
 		return fmt.Errorf("raceproof: limit lock waits: %w", err)
 	}
-	c.restore = fmt.Sprintf(d.SetWaitLimit, limit)
 	return nil
 }
 
-// Waiting returns how many writers wait for their turn at this moment.
-func (p *Pool) Waiting() int { return p.writers.Waiting() }
+// ownLimit is how long the pool's connections would wait for a lock by themselves.
+func (p *Pool) ownLimit() time.Duration {
+	return time.Duration(p.waitLimit.Load()-1) * time.Millisecond
+}

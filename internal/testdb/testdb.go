@@ -3,8 +3,10 @@ package testdb
 
 import (
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 	_ "github.com/mattn/go-sqlite3" // the driver under test
@@ -43,4 +45,15 @@ func SQLite(tb testing.TB, schema ...string) (*sqlx.DB, *raceproof.DB) {
 		tb.Fatal(err)
 	}
 	return pool, db
+}
+
+// Idle fails the test unless every connection is given back to the pool soon.
+func Idle(tb testing.TB, pool *sqlx.DB) {
+	tb.Helper()
+	for deadline := time.Now().Add(10 * time.Second); pool.Stats().InUse > 0; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			tb.Errorf("%d connections were not given back", pool.Stats().InUse)
+			return
+		}
+	}
 }
