@@ -4,10 +4,10 @@ MODULES := . examples bench
 
 export GOWORK = off
 
-.PHONY: test fmt vet staticcheck race fuzz bench torture
+.PHONY: test fmt vet staticcheck race workspace fuzz bench torture
 
 ## test: everything that must hold before a change lands
-test: fmt vet staticcheck race
+test: fmt vet staticcheck workspace race
 
 fmt:
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt: $$files"; exit 1; }
@@ -22,6 +22,11 @@ staticcheck:
 
 race:
 	@set -e; for m in $(MODULES); do echo "go test -race $$m"; (cd $$m && go test -race -count=1 ./...); done
+
+# That go.work ties the modules together, for the commands that the README gives.
+workspace:
+	GOWORK=$(CURDIR)/go.work go build -o /dev/null ./examples/race
+	GOWORK=$(CURDIR)/go.work go build -o /dev/null ./bench
 
 ## fuzz: the fuzz tests, each for FUZZTIME
 FUZZTIME ?= 60s

@@ -97,6 +97,7 @@ func TestLockHeldOutside(t *testing.T) {
 		cancel()
 		pool.MustExec(`UPDATE players SET score = 0, version = 0`)
 	}
+	testdb.Idle(t, pool)
 	assertWaitLimit(t, pool, 20000)
 }
 
@@ -330,4 +331,58 @@ func TestFunctionChangesItsOwnRow(t *testing.T) {
 	})
 	assert.ErrorIs(t, err, raceproof.ErrConflict)
 	wantPlayer(t, pool, Player{7, "Ada", 0, 0})
+}
+
+// The writers' connection stays out of the pool from one update to the next, but not for long, and not if there is no
+// other.
+func TestKeptConnection(t *testing.T) {
+	pool, db := testdb.SQLite(t, playersSchema, ada)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	byLock := lock.New(db, players, nil)
+	update := func() {
+		t.Helper()
+		_, err := byLock.Update(ctx, 7, award(1))
+		require.NoError(t, err)
+	}
+	update()
+	assert.Equal(t, 1, pool.Stats().InUse, "kept")
+	testdb.Idle(t, pool)
+
+	pool.SetMaxOpenConns(2)
+	update()
+	one, err := pool.Connx(ctx)
+	require.NoError(t, err)
+	two, err := pool.Connx(ctx) // has to wait until the kept one is back
+	require.NoError(t, err)
+	require.NoError(t, two.Close())
+	update()
+	assert.Equal(t, 1, pool.Stats().InUse, "given back at once: there is no other left")
+	require.NoError(t, one.Close())
+
+	err = db.Transact(ctx, func(ctx context.Context) error {
+		_, err := db.Ext(ctx).ExecContext(ctx, `UPDATE players SET name = 'Bob'`)
+		return err
+	})
+	require.NoError(t, err)
+	assert.Zero(t, pool.Stats().InUse, "given back at once: the caller may have left something open on it")
+
+	update()
+	require.NoError(t, pool.Close())
+	_, err = byLock.Update(ctx, 7, award(1))
+	assert.ErrorContains(t, err, "database is closed", "though the kept connection is still open")
+	testdb.Idle(t, pool)
+}
+
+// A connection that is used all the time goes back now and then too, because the pool may have a limit on its age.
+func TestKeptConnectionIsNotKeptForEver(t *testing.T) {
+	pool, db := testdb.SQLite(t, playersSchema, ada)
+	pool.SetConnMaxLifetime(time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	byLock := lock.New(db, players, nil)
+	for pool.Stats().MaxLifetimeClosed < 2 {
+		_, err := byLock.Update(ctx, 7, award(1))
+		require.NoError(t, err)
+	}
 }

@@ -15,19 +15,24 @@ type Fragment string
 type Statement struct {
 	Text string
 	Args []any
+
+	// Read: it changes nothing, so that nothing can go wrong any more once its first row is there.
+	Read bool
 }
 
 // SQL is a statement in the making. Every way of adding to it is safe for what it takes: text from the source, a
 // validated and quoted name, a bound value.
 type SQL struct {
 	dialect *Dialect
-	text    []byte
+	text    strings.Builder
 	args    []any
 }
 
 // NewSQL returns an empty statement.
 func (d *Dialect) NewSQL() *SQL {
-	return &SQL{dialect: d, text: make([]byte, 0, 320), args: make([]any, 0, 8)} // most are no larger
+	s := &SQL{dialect: d, args: make([]any, 0, 8)}
+	s.text.Grow(256) // most are no larger
+	return s
 }
 
 // Dialect returns the dialect that the statement is written in.
@@ -35,34 +40,35 @@ func (s *SQL) Dialect() *Dialect { return s.dialect }
 
 // Add adds SQL from this module's source.
 func (s *SQL) Add(f Fragment) *SQL {
-	s.text = append(s.text, f...)
+	s.text.WriteString(string(f))
 	return s
 }
 
 // Name adds a name, which must have passed CheckName or CheckTable, in quotes.
 func (s *SQL) Name(name string) *SQL {
-	q := s.dialect.quote
-	s.text = append(s.text, q)
 	if schema, table, qualified := strings.Cut(name, "."); qualified {
-		s.text = append(s.text, schema...)
-		s.text = append(s.text, q, '.', q)
-		name = table
+		return s.quoted(schema).Add(".").quoted(table)
 	}
-	s.text = append(s.text, name...)
-	s.text = append(s.text, q)
+	return s.quoted(name)
+}
+
+func (s *SQL) quoted(name string) *SQL {
+	s.text.WriteByte(s.dialect.quote)
+	s.text.WriteString(name)
+	s.text.WriteByte(s.dialect.quote)
 	return s
 }
 
 // Value binds a value.
 func (s *SQL) Value(v any) *SQL {
-	s.text = append(s.text, '?')
+	s.text.WriteByte('?')
 	s.args = append(s.args, v)
 	return s
 }
 
-// Append adds a statement or a part of one that was made apart.
+// Append adds a part of a statement that was made apart.
 func (s *SQL) Append(part *SQL) *SQL {
-	s.text = append(s.text, part.text...)
+	s.text.WriteString(part.text.String())
 	s.args = append(s.args, part.args...)
 	return s
 }
@@ -86,7 +92,7 @@ func (s *SQL) guarded(guard [3]Fragment, expression func(*SQL)) {
 }
 
 // Statement returns what was made.
-func (s *SQL) Statement() Statement { return Statement{string(s.text), s.args} }
+func (s *SQL) Statement() Statement { return Statement{Text: s.text.String(), Args: s.args} }
 
 // maxName is the longest name in bytes that every supported database keeps whole: PostgreSQL cuts longer ones off
 // without an error (https://www.postgresql.org/docs/current/sql-syntax-lexical.html).

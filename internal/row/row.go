@@ -43,7 +43,7 @@ func (t *Table[T]) Read(ctx context.Context, q session.Querier, key Key) (*Row[T
 
 // read puts the row as it is now into Value.
 func (r *Row[T]) read(ctx context.Context, q session.Querier) error {
-	found, err := r.table.scan(ctx, q, dialect.Statement{Text: r.table.read, Args: r.key}, &r.Value, &r.version)
+	found, err := r.table.scan(ctx, q, dialect.Statement{Text: r.table.read, Args: r.key, Read: true}, &r.Value, &r.version)
 	if err == nil && !found {
 		err = raceproof.ErrNotFound
 	}

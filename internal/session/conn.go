@@ -141,22 +141,25 @@ func (c *Conn) One(ctx context.Context, s dialect.Statement, dest ...any) (found
 	}
 	finished := false // stays false if a Scanner of the caller's panics
 	defer func() {
-		if err != nil || !finished {
+		if (err != nil || !finished) && !s.Read {
 			c.undo(rows)
 		}
 		_ = rows.Close()
 	}()
-	found, err = scanOne(rows, dest)
+	found, err = scanOne(rows, s, dest)
 	finished = true
 	return found, err
 }
 
-func scanOne(rows *sql.Rows, dest []any) (found bool, err error) {
+func scanOne(rows *sql.Rows, s dialect.Statement, dest []any) (found bool, err error) {
 	if !rows.Next() {
 		return false, rows.Err()
 	}
 	if err := rows.Scan(dest...); err != nil {
 		return false, err
+	}
+	if s.Read {
+		return true, rows.Close()
 	}
 	if rows.Next() {
 		return false, ErrAmbiguous

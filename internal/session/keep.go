@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,8 +13,9 @@ type keeper struct {
 	conn    *Conn
 	uses    uint64 // of connections that were kept
 	seen    uint64 // uses when look was here last
-	looks   int    // how often look has left the connection where it is
 	watched bool   // look will be called
+
+	looks atomic.Int32 // how often look was here since a connection went back; look counts without the turn too
 }
 
 // The keeper is looked at every lookEvery. A connection that was not used since goes back to the pool, so that one
@@ -58,36 +60,41 @@ func (p *Pool) closed() bool {
 
 // keep keeps a connection, if it can be spared. The caller has the writers' turn.
 func (p *Pool) keep(c *Conn) bool {
-	if s := p.db.Stats(); c.broken || c.shared || s.MaxOpenConnections > 0 && s.InUse >= s.MaxOpenConnections {
+	k := &p.kept
+	s := p.db.Stats()
+	none := s.MaxOpenConnections > 0 && s.InUse >= s.MaxOpenConnections
+	if c.broken || c.shared || none || k.looks.Load() >= looksAtMost {
+		k.looks.Store(0)
 		return false
 	}
-	k := &p.kept
 	k.conn = c
 	k.uses++
 	if !k.watched {
-		k.watched, k.seen, k.looks = true, 0, 0
+		k.watched = true
+		k.seen = 0 // not k.uses: look comes twice before it takes the connection for idle
 		time.AfterFunc(lookEvery, p.look)
 	}
 	return true
 }
 
-// look gives the kept connection back if it is idle or has been kept for long enough.
+// look gives the kept connection back if it is idle. One that is in use goes back after its use, see keep.
 func (p *Pool) look() {
+	k := &p.kept
+	k.looks.Add(1)
 	if !p.writers.TryLock() {
-		time.AfterFunc(lookEvery, p.look) // somebody writes, and uses it
+		time.AfterFunc(lookEvery, p.look)
 		return
 	}
 	defer p.writers.Unlock()
-	k := &p.kept
-	if k.conn == nil || k.uses == k.seen || k.looks >= looksAtMost {
-		if k.conn != nil {
-			k.conn.close()
-			k.conn = nil
-		}
-		k.watched = false
+	if k.conn != nil && k.uses != k.seen {
+		k.seen = k.uses
+		time.AfterFunc(lookEvery, p.look)
 		return
 	}
-	k.seen = k.uses
-	k.looks++
-	time.AfterFunc(lookEvery, p.look)
+	if k.conn != nil {
+		k.conn.close()
+		k.conn = nil
+	}
+	k.looks.Store(0)
+	k.watched = false
 }

@@ -31,7 +31,7 @@ func (t *Tx) One(ctx context.Context, s dialect.Statement, dest ...any) (bool, e
 			return false, err
 		}
 		defer func() { _ = rows.Close() }()
-		return scanOne(rows, dest)
+		return scanOne(rows, s, dest)
 	})
 }
 
