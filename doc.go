@@ -15,9 +15,10 @@
 //
 // # What every updater promises
 //
-//   - No update is lost, whichever patterns, processes and tables' other writers of this library are mixed.
+//   - No update is lost, whichever patterns of this library change a row at the same time, in one process or in many.
+//     A writer that does not use it must raise the version column, or else optimistic cannot notice it.
 //   - An error means that nothing was changed. The zero row is returned with it.
-//   - Only the columns that changed are written; columns that the struct does not map are never touched.
+//   - Only the columns that changed are written, and the version; columns that the struct does not map are not touched.
 //   - A table's version column, if it has one, rises with every change, whichever pattern made it.
 //   - Panics and runtime.Goexit in a caller's function roll back, release what was held, and go on.
 //   - A context that ends is noticed while waiting for a turn, a connection or a lock. The error then wraps the
