@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -34,8 +35,8 @@ func WithDialect(name string) Option {
 // does not know is an error that names the known ones.
 //
 // A pool over SQLite's ":memory:" must be limited to one connection (SetMaxOpenConns(1)) before New is called: each
-// connection would open an empty database of its own. New asks the database for that, and so also reports one that
-// is closed or cannot be opened.
+// connection would open an empty database of its own. New asks the database for that, and so also reports a pool that
+// is closed, cannot be opened, or has no connection to give within 10 seconds.
 func New(db *sqlx.DB, opts ...Option) (*DB, error) {
 	if db == nil || db.DB == nil {
 		return nil, errors.New("raceproof: the pool is nil")
@@ -49,11 +50,16 @@ func New(db *sqlx.DB, opts ...Option) (*DB, error) {
 		return nil, fmt.Errorf("raceproof: %w", err)
 	}
 	pool := session.NewPool(db, d)
-	if err := pool.CheckShared(context.Background()); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), newTimeout)
+	defer cancel()
+	if err := pool.CheckShared(ctx); err != nil {
 		return nil, err
 	}
 	return &DB{pool}, nil
 }
+
+// newTimeout bounds how long New waits for a connection of a pool that is in use already.
+const newTimeout = 10 * time.Second
 
 func findDialect(db *sqlx.DB, o options) (*dialect.Dialect, error) {
 	if o.dialect != "" {

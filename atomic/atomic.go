@@ -10,6 +10,7 @@ package atomic
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 
 	"github.com/raceproof/raceproof"
@@ -39,8 +40,8 @@ func New[T any](db *raceproof.DB, table *raceproof.Table[T], _ *Options) *Update
 // errors comes from an updater for which it is not nil.
 func (u *Updater[T]) Err() error { return u.err }
 
-// Update applies the change to the row with the key in one statement, and returns the row as it is after it. Every
-// expression is evaluated on the row as it was before. Called with a context that carries a transaction, the statement
+// Update applies the change to the row with the key in one statement, and returns the row as it is after it, on SQLite
+// without what AFTER triggers make of it. Every expression is evaluated on the row as it was before. Called with a context that carries a transaction, the statement
 // is part of that.
 //
 // An error means that nothing was changed. It wraps raceproof.ErrNotFound; raceproof.ErrConditionFailed, if the row is
@@ -88,7 +89,7 @@ func (u *Updater[T]) update(ctx context.Context, key any, change Change, value *
 			return err
 		}
 	}
-	return &raceproof.RetryError{Attempts: maxDoubts, Last: row.ErrStale}
+	return &raceproof.RetryError{Attempts: maxDoubts, Last: errDoubtful}
 }
 
 // statement is the one statement that applies the change.
@@ -122,30 +123,27 @@ func (u *Updater[T]) statement(key row.Key, change Change) dialect.Statement {
 // against the change any more, somebody has changed the row since, why returns nil, and the statement is sent again.
 func (u *Updater[T]) why(ctx context.Context, key row.Key, change Change) error {
 	t := u.table
-	if t.Counter == "" && change.condition == nil {
-		return raceproof.ErrNotFound
-	}
 	s := t.Pool.Dialect().NewSQL().Add("SELECT ")
 	holds, counter := int64(1), row.Counter(0)
-	var dest []any
+	dest := []any{&holds}
 	if change.condition != nil {
 		s.Add("CASE WHEN ")
 		change.condition.write(s, t.Mapping)
 		s.Add(" THEN 1 ELSE 0 END")
-		dest = append(dest, &holds)
+	} else {
+		s.Add("1")
 	}
 	if t.Counter != "" {
-		if dest != nil {
-			s.Add(", ")
-		}
-		s.Name(t.Counter)
+		s.Add(", ").Name(t.Counter)
 		dest = append(dest, &counter)
 	}
 	s.Add(" FROM ").Name(t.Mapping.Table)
 	t.Where(s, key)
 	found := false
 	err := t.Pool.Read(ctx, func(q session.Querier) (err error) {
-		found, err = q.One(ctx, s.Statement(), dest...)
+		statement := s.Statement()
+		statement.Read = true
+		found, err = q.One(ctx, statement, dest...)
 		return err
 	})
 	switch {
@@ -160,5 +158,8 @@ func (u *Updater[T]) why(ctx context.Context, key row.Key, change Change) error 
 	}
 	return nil
 }
+
+var errDoubtful = fmt.Errorf("%w: the row is there each time the statement has not found it, "+
+	"because it changes very often, or because a trigger ignores the statement", raceproof.ErrConflict)
 
 var errNoColumn = errors.New("the change sets no column")

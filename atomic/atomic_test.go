@@ -3,8 +3,10 @@ package atomic_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"math"
 	"testing"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/stretchr/testify/assert"
@@ -24,26 +26,34 @@ type thing struct {
 	Maybe *int64          `db:"maybe"`
 	Real  sql.NullFloat64 `db:"maybe_real"`
 	Small uint8           `db:"small"`
+	At    time.Time       `db:"at"`
+	Cents cents           `db:"cents"`
 	Rev   int64           `db:"rev,version"`
 }
+
+// cents has a conversion of its own.
+type cents int64
+
+func (c cents) Value() (driver.Value, error) { return int64(c), nil }
 
 var things = raceproof.MustTable[thing]("things")
 
 const schema = `CREATE TABLE things (id INTEGER PRIMARY KEY, a INTEGER NOT NULL, b INTEGER NOT NULL, ratio REAL NOT NULL,
 	name TEXT NOT NULL CHECK (name <> 'forbidden'), maybe INTEGER, maybe_real REAL, small INTEGER NOT NULL,
+	at TIMESTAMP NOT NULL, cents INTEGER NOT NULL,
 	rev INTEGER NOT NULL, unmapped TEXT DEFAULT 'kept')`
 
-var fresh = thing{ID: 1, A: 7, B: -2, Ratio: 1.5, Name: "x", Small: 250}
+var fresh = thing{ID: 1, A: 7, B: -2, Ratio: 1.5, Name: "x", Small: 250, At: time.Unix(0, 0).UTC(), Cents: 5}
 
 // reset makes the one row as fresh is.
 func reset(t testing.TB, pool *sqlx.DB) {
-	_, err := pool.NamedExec(`REPLACE INTO things (id, a, b, ratio, name, maybe, maybe_real, small, rev)
-		VALUES (:id, :a, :b, :ratio, :name, :maybe, :maybe_real, :small, :rev)`, fresh)
+	_, err := pool.NamedExec(`REPLACE INTO things (id, a, b, ratio, name, maybe, maybe_real, small, at, cents, rev)
+		VALUES (:id, :a, :b, :ratio, :name, :maybe, :maybe_real, :small, :at, :cents, :rev)`, fresh)
 	require.NoError(t, err)
 }
 
 func stored(t testing.TB, pool *sqlx.DB) (row thing) {
-	require.NoError(t, pool.Get(&row, `SELECT id, a, b, ratio, name, maybe, maybe_real, small, rev FROM things`))
+	require.NoError(t, pool.Get(&row, `SELECT id, a, b, ratio, name, maybe, maybe_real, small, at, cents, rev FROM things`))
 	return row
 }
 
@@ -108,26 +118,32 @@ func TestOutOfRange(t *testing.T) {
 	pool, db := testdb.SQLite(t, schema)
 	u := atomic.New(db, things, nil)
 	top := atomic.Value(math.MaxInt64)
+	product := a.Add(1)
+	for range 7 {
+		product = product.Mul(math.MaxInt64)
+	}
 	for name, c := range map[string]atomic.Change{
-		"Add":                       atomic.Set("a", a.Add(math.MaxInt64)),
-		"Sub":                       atomic.Set("a", b.Sub(math.MaxInt64)),
-		"Mul":                       atomic.Set("a", a.Mul(math.MaxInt64/2)),
-		"Neg":                       atomic.Set("a", atomic.Value(math.MinInt64).Neg()),
-		"Div":                       atomic.Set("a", atomic.Value(math.MinInt64).Div(b.Add(1))),
-		"on the way":                atomic.Set("a", top.Add(a).Sub(5000)),
-		"on the way, made small":    atomic.Set("a", top.Mul(a).Div(math.MaxInt64)),
-		"on the way, remainder":     atomic.Set("a", top.Add(a).Mod(10)),
-		"for a real":                atomic.Set("ratio", top.Add(a)),
-		"for a column of NULL":      atomic.Set("maybe", top.Add(a)),
-		"through Coalesce":          atomic.Set("maybe", top.Add(a).Coalesce(1)),
-		"in Coalesce":               atomic.Set("maybe", maybe.Coalesce(top).Add(a)),
-		"in a condition":            atomic.Set("a", 1).If(top.Add(a).Gt(0)),
-		"in half of a condition":    atomic.Set("a", 1).If(a.Eq(7).And(atomic.Not(top.Add(a).IsNull()))),
-		"division by a zero column": atomic.Set("a", a.Div(b.Add(2))),
-		"remainder of zero":         atomic.Set("a", a.Mod(b.Add(2))),
-		"zero under zero":           atomic.Set("maybe", a.Div(b.Div(b.Add(2)))),
-		"real division by zero":     atomic.Set("ratio", ratio.Div(ratio.Sub(1.5))),
-		"a NaN":                     atomic.Set("maybe_real", math.NaN()),
+		"Add":                         atomic.Set("a", a.Add(math.MaxInt64)),
+		"Sub":                         atomic.Set("a", b.Sub(math.MaxInt64)),
+		"Mul":                         atomic.Set("a", a.Mul(math.MaxInt64/2)),
+		"Neg":                         atomic.Set("a", atomic.Value(math.MinInt64).Neg()),
+		"Div":                         atomic.Set("a", atomic.Value(math.MinInt64).Div(b.Add(1))),
+		"on the way":                  atomic.Set("a", top.Add(a).Sub(5000)),
+		"on the way, made small":      atomic.Set("a", top.Mul(a).Div(math.MaxInt64)),
+		"on the way, remainder":       atomic.Set("a", top.Add(a).Mod(10)),
+		"for a real":                  atomic.Set("ratio", top.Add(a)),
+		"for a column of NULL":        atomic.Set("maybe", top.Add(a)),
+		"through Coalesce":            atomic.Set("maybe", top.Add(a).Coalesce(1)),
+		"in Coalesce":                 atomic.Set("maybe", maybe.Coalesce(top).Add(a)),
+		"in a condition":              atomic.Set("a", 1).If(top.Add(a).Gt(0)),
+		"in half of a condition":      atomic.Set("a", 1).If(a.Eq(7).And(atomic.Not(top.Add(a).IsNull()))),
+		"division by a zero column":   atomic.Set("a", a.Div(b.Add(2))),
+		"remainder of zero":           atomic.Set("a", a.Mod(b.Add(2))),
+		"zero under zero":             atomic.Set("maybe", a.Div(b.Div(b.Add(2)))),
+		"real division by zero":       atomic.Set("ratio", ratio.Div(ratio.Sub(1.5))),
+		"a NaN":                       atomic.Set("maybe_real", math.NaN()),
+		"an infinite operand":         atomic.Set("maybe_real", atomic.Value(math.Inf(1)).Sub(1.5)),
+		"a product as long as can be": atomic.Set("maybe", product.Sub(product)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, inTransaction := range []bool{false, true} {
@@ -169,39 +185,47 @@ func TestBadChanges(t *testing.T) {
 	for range 70 {
 		deep = a.Div(deep)
 	}
+	factors := a.Add(1)
+	for range 16 {
+		factors = factors.Mul(math.MaxInt64)
+	}
 	for message, c := range map[string]atomic.Change{
-		"the change sets no column":                      {},
-		`has no column "unmapped": it has id, a, b`:      atomic.Set("unmapped", 1),
-		`set "a": atomic_test.thing has no column "c"`:   atomic.Set("a", atomic.F("c")),
-		`name "a = 1; --" has ' '`:                       atomic.Set("a = 1; --", 1),
-		`name "a\x00" has`:                               atomic.Set("a", atomic.F("a\x00")),
-		"a name is empty":                                atomic.Set("", 1),
-		`column "id" is the key`:                         atomic.Set("id", 2),
-		`column "rev" is the version`:                    atomic.Set("rev", 2),
-		`column "A" is set twice`:                        atomic.Set("a", 2).Set("A", 3),
-		"which cannot be NULL":                           atomic.Set("a", nil),
-		"the value can have a fraction":                  atomic.Set("a", a.Mul(1.5)),
-		`the value does not fit the field, which is a i`: atomic.Set("a", "7"),
-		`the value does not fit the field, which is a s`: atomic.Set("name", 7),
-		"Add of what is not a number":                    atomic.Set("name", atomic.F("name").Add(1)),
-		"Mul of what is not a number":                    atomic.Set("a", a.Mul("2")),
-		"Mod of what is not an integer":                  atomic.Set("ratio", ratio.Mod(2)),
-		"Add with NULL is always NULL":                   atomic.Set("maybe", maybe.Add(nil)),
-		"Coalesce of NULL":                               atomic.Set("maybe", maybe.Coalesce(nil)),
-		"Coalesce of a number and":                       atomic.Set("maybe", maybe.Coalesce("x")),
-		"division by zero":                               atomic.Set("a", a.Div(0)),
-		"use IsNull or IsNotNull":                        atomic.Set("a", 1).If(maybe.Eq(nil)),
-		"a number is compared with what is none":         atomic.Set("a", 1).If(a.Lt("x")),
-		"an Expr is empty":                               atomic.Set("a", atomic.Expr{}),
-		"condition: an Expr is empty":                    atomic.Set("a", 1).If(atomic.Expr{}.Eq(1)),
-		"a Condition is empty":                           atomic.Set("a", 1).If(atomic.Not(atomic.Condition{})),
-		"a Condition stands where a value must":          atomic.Set("a", a.Eq(1)),
-		"unsupported type []int":                         atomic.Set("a", []int{1}),
-		"high bit set":                                   atomic.Set("a", uint64(1<<63)),
-		"has more than 1000 parts":                       atomic.Set("a", huge),
-		`set "b": the expression has more than`:          atomic.Set("b", deep),
-		"CHECK constraint failed":                        atomic.Set("name", "forbidden"),
-		`name "small": converting driver.Value`:          atomic.Set("small", atomic.F("small").Add(10)),
+		"the change sets no column":                                 {},
+		`has no column "unmapped": it has id, a, b`:                 atomic.Set("unmapped", 1),
+		`set "a": atomic_test.thing has no column "c"`:              atomic.Set("a", atomic.F("c")),
+		`name "a = 1; --" has ' '`:                                  atomic.Set("a = 1; --", 1),
+		`name "a\x00" has`:                                          atomic.Set("a", atomic.F("a\x00")),
+		"a name is empty":                                           atomic.Set("", 1),
+		`column "id" is the key`:                                    atomic.Set("id", 2),
+		`column "rev" is the version`:                               atomic.Set("rev", 2),
+		`column "A" is set twice`:                                   atomic.Set("a", 2).Set("A", 3),
+		"which cannot be NULL":                                      atomic.Set("a", nil),
+		"the value can have a fraction":                             atomic.Set("a", a.Mul(1.5)),
+		`the value does not fit the field, which is of type int`:    atomic.Set("a", "7"),
+		`the value does not fit the field, which is of type string`: atomic.Set("name", 7),
+		"Add of what is not a number":                               atomic.Set("name", atomic.F("name").Add(1)),
+		"Mul of what is not a number":                               atomic.Set("a", a.Mul("2")),
+		"Mod of what is not an integer":                             atomic.Set("ratio", ratio.Mod(2)),
+		"Add with NULL is always NULL":                              atomic.Set("maybe", maybe.Add(nil)),
+		"Coalesce of NULL":                                          atomic.Set("maybe", maybe.Coalesce(nil)),
+		"Coalesce of values of different types":                     atomic.Set("maybe", maybe.Coalesce("x")),
+		"division by zero":                                          atomic.Set("a", a.Div(0)),
+		"use IsNull or IsNotNull":                                   atomic.Set("a", 1).If(maybe.Eq(nil)),
+		"values of different types are compared":                    atomic.Set("a", 1).If(a.Lt("x")),
+		"condition: values of different types":                      atomic.Set("a", 1).If(atomic.F("name").Ne([]byte("x"))),
+		"the database compares times as texts":                      atomic.Set("a", 1).If(atomic.F("at").Lt(time.Now())),
+		"Add of a type with a conversion of its own":                atomic.Set("cents", atomic.F("cents").Add(1)),
+		"multiplies more than 15 times":                             atomic.Set("maybe", factors.Sub(factors)),
+		"an Expr is empty":                                          atomic.Set("a", atomic.Expr{}),
+		"condition: an Expr is empty":                               atomic.Set("a", 1).If(atomic.Expr{}.Eq(1)),
+		"a Condition is empty":                                      atomic.Set("a", 1).If(atomic.Not(atomic.Condition{})),
+		"a Condition stands where a value must":                     atomic.Set("a", a.Eq(1)),
+		"unsupported type []int":                                    atomic.Set("a", []int{1}),
+		"high bit set":                                              atomic.Set("a", uint64(1<<63)),
+		"has more than 1000 parts":                                  atomic.Set("a", huge),
+		`set "b": the expression has more than`:                     atomic.Set("b", deep),
+		"CHECK constraint failed":                                   atomic.Set("name", "forbidden"),
+		`name "small": converting driver.Value`:                     atomic.Set("small", atomic.F("small").Add(10)),
 	} {
 		t.Run(message, func(t *testing.T) {
 			for _, inTransaction := range []bool{false, true} {
@@ -267,4 +291,40 @@ func TestChangesAreValues(t *testing.T) {
 	}
 	_, err := u.Update(context.Background(), 1, two)
 	assert.ErrorIs(t, err, raceproof.ErrConditionFailed)
+}
+
+// A column of whole numbers of type DECIMAL holds integers, which divide without their fraction.
+func TestDivKeepsFractions(t *testing.T) {
+	type price struct {
+		ID    int64   `db:"id"`
+		Price float64 `db:"price"`
+	}
+	_, db := testdb.SQLite(t, `CREATE TABLE prices (id INTEGER PRIMARY KEY, price DECIMAL(10, 2) NOT NULL)`, `INSERT INTO prices VALUES (1, 7)`)
+	got, err := atomic.New(db, raceproof.MustTable[price]("prices"), nil).Update(context.Background(), 1,
+		atomic.Set("price", atomic.F("price").Div(2)))
+	require.NoError(t, err)
+	assert.InDelta(t, 3.5, got.Price, 0)
+}
+
+// What a change was made of may change afterwards; the change does not.
+func TestOperandsAreCopied(t *testing.T) {
+	pool, db := testdb.SQLite(t, schema)
+	u := atomic.New(db, things, nil)
+	reset(t, pool)
+	n := int64(5)
+	change := atomic.Set("a", &n)
+	n = 6
+	got, err := u.Update(context.Background(), 1, change)
+	require.NoError(t, err)
+	assert.EqualValues(t, 5, got.A)
+}
+
+// A statement that a trigger ignores has not missed the row.
+func TestIgnoredStatement(t *testing.T) {
+	pool, db := testdb.SQLite(t, schema, `CREATE TRIGGER ignore BEFORE UPDATE ON things BEGIN SELECT RAISE(IGNORE); END`)
+	reset(t, pool)
+	_, err := atomic.New(db, things, nil).Update(context.Background(), 1, atomic.Set("a", 1))
+	assert.ErrorIs(t, err, raceproof.ErrConflict)
+	assert.NotErrorIs(t, err, raceproof.ErrNotFound)
+	assert.ErrorContains(t, err, "a trigger ignores the statement")
 }

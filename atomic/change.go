@@ -44,9 +44,6 @@ func (c Change) If(condition Condition) Change {
 	return c
 }
 
-// maxSize bounds an expression, and with it the statement.
-const maxSize = 1000
-
 // check returns an error if T or the database does not allow the change.
 func (c Change) check(m *mapping.Mapping, d *dialect.Dialect) error {
 	if len(c.assignments) == 0 {
@@ -72,11 +69,7 @@ func (c Change) check(m *mapping.Mapping, d *dialect.Dialect) error {
 		}
 	}
 	if c.condition != nil {
-		f, err := c.condition.check(m, d)
-		if err == nil {
-			err = f.fits()
-		}
-		if err != nil {
+		if _, err := c.condition.check(m, d); err != nil {
 			return fmt.Errorf("condition: %w", err)
 		}
 	}
@@ -89,14 +82,14 @@ func checkAssignment(m *mapping.Mapping, d *dialect.Dialect, column *mapping.Col
 		return err
 	}
 	if f.null && !column.Null {
-		return fmt.Errorf("the field is a %s, which cannot be NULL", column.Type)
+		return fmt.Errorf("the field is of type %s, which cannot be NULL", column.Type)
 	}
 	switch {
-	case f.null || f.kind == mapping.Other || column.Kind == mapping.Other:
+	case f.null:
 	case column.Kind == mapping.Integer && f.kind == mapping.Float:
-		return fmt.Errorf("the value can have a fraction, and the field is a %s", column.Type)
-	case (column.Kind == mapping.NotNumber) != (f.kind == mapping.NotNumber):
-		return fmt.Errorf("the value does not fit the field, which is a %s", column.Type)
+		return fmt.Errorf("the value can have a fraction, and the field is of type %s", column.Type)
+	case !f.kind.Matches(column.Kind):
+		return fmt.Errorf("the value does not fit the field, which is of type %s", column.Type)
 	}
 	return f.fits()
 }

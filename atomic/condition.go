@@ -77,9 +77,11 @@ func (n comparison) check(m *mapping.Mapping, d *dialect.Dialect) (facts, error)
 	if left.null || right.null {
 		return facts{}, errors.New("a comparison with NULL never holds: use IsNull or IsNotNull")
 	}
-	if left.kind != mapping.Other && right.kind != mapping.Other &&
-		(left.kind == mapping.NotNumber) != (right.kind == mapping.NotNumber) {
-		return facts{}, errors.New("a number is compared with what is none")
+	if !left.kind.Matches(right.kind) {
+		return facts{}, errors.New("values of different types are compared")
+	}
+	if d.TimesAreTexts && (left.kind == mapping.Time || right.kind == mapping.Time) {
+		return facts{}, errors.New("the database compares times as texts, whatever their zones: store them as integers")
 	}
 	return sum(left, right)
 }
@@ -113,8 +115,10 @@ type negation struct{ condition node }
 
 func (n negation) check(m *mapping.Mapping, d *dialect.Dialect) (facts, error) {
 	f, err := n.condition.check(m, d)
-	f.size++
-	return f, err
+	if err != nil {
+		return facts{}, err
+	}
+	return sum(f, facts{})
 }
 
 func (n negation) write(s *dialect.SQL, m *mapping.Mapping) {
@@ -131,8 +135,10 @@ type nullTest struct {
 
 func (n nullTest) check(m *mapping.Mapping, d *dialect.Dialect) (facts, error) {
 	f, err := n.value.check(m, d)
-	f.size++
-	return f, err
+	if err != nil {
+		return facts{}, err
+	}
+	return sum(f, facts{})
 }
 
 func (n nullTest) write(s *dialect.SQL, m *mapping.Mapping) {
@@ -141,7 +147,7 @@ func (n nullTest) write(s *dialect.SQL, m *mapping.Mapping) {
 	s.Add(n.op).Add(")")
 }
 
-// sum is what is known of two nodes side by side. Conditions are written with their guards, at most twice over.
+// sum is what is known of a condition over two nodes.
 func sum(left, right facts) (facts, error) {
 	f := facts{size: left.size + right.size + 1}
 	return f, f.fits()

@@ -4,8 +4,11 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
+	"slices"
 
+	"github.com/raceproof/raceproof"
 	"github.com/raceproof/raceproof/internal/dialect"
 	"github.com/raceproof/raceproof/internal/mapping"
 	"github.com/raceproof/raceproof/internal/row"
@@ -16,7 +19,8 @@ import (
 // statement.
 //
 // Arithmetic on integers stays among the integers, on every database: Div drops the fraction, and an overflow or a
-// division by zero is raceproof.ErrOutOfRange. Arithmetic with NULL is NULL; see [Expr.Coalesce].
+// division by zero is raceproof.ErrOutOfRange. Arithmetic with NULL is NULL; see [Expr.Coalesce]. So is, on SQLite,
+// arithmetic on fractions that has no result, the difference of two infinite numbers.
 type Expr struct{ node node }
 
 // F stands for the value of a column, which T must map.
@@ -65,7 +69,15 @@ func operand(v any) node {
 	case Condition:
 		return missing("a Condition stands where a value must")
 	}
-	return literal{v}
+	// Converted here and once: what stands behind a pointer may change later.
+	value, err := driver.DefaultParameterConverter.ConvertValue(v)
+	if err != nil {
+		return missing(fmt.Sprintf("value of type %T: %v", v, err))
+	}
+	if b, ok := value.([]byte); ok {
+		value = slices.Clone(b)
+	}
+	return literal{value}
 }
 
 // A node is a part of an expression or of a condition.
@@ -78,14 +90,25 @@ type node interface {
 
 // facts are what is known of a node before the database evaluates it.
 type facts struct {
-	kind mapping.Kind
-	null bool // it is the literal NULL
-	size int  // the number of nodes that are written for it
+	kind    mapping.Kind
+	null    bool // it is the literal NULL
+	size    int  // the number of nodes that are written for it
+	factors int  // the number of multiplications in it
 }
+
+// Bounds of an expression, and with it of the statement. A product of 16 integers is less than 2^1008, which the
+// floating-point number that an overflow makes of it can still hold.
+const (
+	maxSize    = 1000
+	maxFactors = 15
+)
 
 func (f facts) fits() error {
 	if f.size > maxSize {
 		return fmt.Errorf("the expression has more than %d parts", maxSize)
+	}
+	if f.factors > maxFactors {
+		return fmt.Errorf("the expression multiplies more than %d times", maxFactors)
 	}
 	return nil
 }
@@ -111,29 +134,31 @@ func (n field) check(m *mapping.Mapping, _ *dialect.Dialect) (facts, error) {
 
 func (n field) write(s *dialect.SQL, m *mapping.Mapping) { s.Name(canonical(m, string(n))) }
 
-// literal is a Go value.
-type literal struct{ value any }
+// literal is a Go value, as drivers take it.
+type literal struct{ value driver.Value }
 
 func (n literal) check(_ *mapping.Mapping, d *dialect.Dialect) (facts, error) {
-	v, err := driver.DefaultParameterConverter.ConvertValue(n.value)
-	if err != nil {
-		return facts{}, fmt.Errorf("value of type %T: %w", n.value, err)
-	}
-	if v == nil {
+	if n.value == nil {
 		return facts{null: true, size: 1}, nil
 	}
-	if err := row.CheckValue(d, v); err != nil {
+	if err := row.CheckValue(d, n.value); err != nil {
 		return facts{}, err
 	}
-	return facts{kind: mapping.KindOf(reflect.TypeOf(v)), size: 1}, nil
+	return facts{kind: mapping.KindOf(reflect.TypeOf(n.value)), size: 1}, nil
 }
 
 func (n literal) write(s *dialect.SQL, _ *mapping.Mapping) { s.Value(n.value) }
 
-// isZero tells whether the value is a number that is zero, and isNumber whether it is a number.
-func (n literal) number() (isZero, isNumber bool) {
-	v, _ := driver.DefaultParameterConverter.ConvertValue(n.value)
-	switch v := v.(type) {
+// infinite tells whether the value is an infinite number.
+func (n literal) infinite() bool {
+	f, ok := n.value.(float64)
+	return ok && math.IsInf(f, 0)
+}
+
+// divisor tells whether a node is a number that is written down, and whether that is zero.
+func divisor(n node) (zero, known bool) {
+	l, _ := n.(literal)
+	switch v := l.value.(type) {
 	case int64:
 		return v == 0, true
 	case float64:
@@ -157,10 +182,12 @@ func (op operator) String() string {
 	return [...]string{"Add", "Sub", "Mul", "Div", "Mod", "Coalesce"}[op]
 }
 
-// fragments are what is written before, between and after the operands.
-func (op operator) fragments() (before, between, after dialect.Fragment) {
-	return "(", [...]dialect.Fragment{" + ", " - ", " * ", " / ", " % ", ", "}[op], ")"
+// between is what is written between the operands.
+func (op operator) between() dialect.Fragment {
+	return [...]dialect.Fragment{" + ", " - ", " * ", " / ", " % ", ", "}[op]
 }
+
+func (op operator) divides() bool { return op == div || op == mod }
 
 // arithmetic joins two operands.
 type arithmetic struct {
@@ -177,80 +204,107 @@ func (n arithmetic) check(m *mapping.Mapping, d *dialect.Dialect) (facts, error)
 	if err != nil {
 		return facts{}, err
 	}
-	both := facts{kind: join(left.kind, right.kind), size: left.size + right.size + 1}
+	f := facts{kind: join(left.kind, right.kind), size: left.size + right.size + 1, factors: left.factors + right.factors}
 	if n.op == coalesce {
-		if left.null || right.null {
-			return both, errors.New("Coalesce of NULL")
-		}
-		if (left.kind == mapping.NotNumber) != (right.kind == mapping.NotNumber) && both.kind != mapping.Other {
-			return both, errors.New("Coalesce of a number and what is none")
-		}
-		return both, both.fits()
+		err = checkCoalesce(left, right)
+	} else {
+		err = n.checkNumbers(left, right, d)
 	}
-	switch {
-	case left.null || right.null:
-		return both, fmt.Errorf("%s with NULL is always NULL: set the column to nil", n.op)
-	case left.kind == mapping.NotNumber || right.kind == mapping.NotNumber:
-		return both, fmt.Errorf("%s of what is not a number", n.op)
-	case n.op == mod && both.kind == mapping.Float:
-		return both, errors.New("Mod of what is not an integer")
+	if err != nil {
+		return facts{}, err
 	}
-	if n.op == div || n.op == mod {
-		zero, isNumber := isZero(n.right)
-		if zero {
-			return both, errors.New("division by zero")
-		}
-		if !isNumber {
-			both.size += right.size // the guard writes the divisor twice
-		}
+	if n.op == mul {
+		f.factors++
 	}
-	return both, both.fits()
+	if _, known := divisor(n.right); n.op.divides() && !known {
+		f.size += right.size // the guard writes the divisor twice
+	}
+	return f, f.fits()
 }
 
-func isZero(n node) (zero, isNumber bool) {
-	if l, ok := n.(literal); ok {
-		return l.number()
+func checkCoalesce(left, right facts) error {
+	if left.null || right.null {
+		return errors.New("Coalesce of NULL")
 	}
-	return false, false
+	if !left.kind.Matches(right.kind) {
+		return errors.New("Coalesce of values of different types")
+	}
+	return nil
 }
 
+// checkNumbers returns an error unless the operator makes sense for the operands.
+func (n arithmetic) checkNumbers(left, right facts, d *dialect.Dialect) error {
+	for _, f := range []facts{left, right} {
+		switch {
+		case f.null:
+			return fmt.Errorf("%s with NULL is always NULL: set the column to nil", n.op)
+		case f.kind == mapping.Other && d.Untyped:
+			return fmt.Errorf("%s of a type with a conversion of its own: the database could make anything of it", n.op)
+		case f.kind != mapping.Other && !f.kind.IsNumber():
+			return fmt.Errorf("%s of what is not a number", n.op)
+		case n.op == mod && f.kind != mapping.Integer:
+			return errors.New("Mod of what is not an integer")
+		}
+	}
+	for _, operand := range []node{n.left, n.right} {
+		if l, ok := operand.(literal); ok && l.infinite() {
+			return fmt.Errorf("%w: %s of an infinite number", raceproof.ErrOutOfRange, n.op)
+		}
+	}
+	if zero, _ := divisor(n.right); n.op.divides() && zero {
+		return fmt.Errorf("%w: division by zero", raceproof.ErrOutOfRange)
+	}
+	return nil
+}
+
+// join is the kind of what two kinds make together.
 func join(a, b mapping.Kind) mapping.Kind {
 	switch {
 	case a == b:
 		return a
-	case a == mapping.Other || b == mapping.Other:
-		return mapping.Other
-	case a == mapping.NotNumber || b == mapping.NotNumber:
-		return mapping.NotNumber
+	case a.IsNumber() && b.IsNumber():
+		return mapping.Float
 	}
-	return mapping.Float
+	return mapping.Other
 }
 
 // write adds the operands with the guards that make an integer that overflows, and a division by zero, an error.
 func (n arithmetic) write(s *dialect.SQL, m *mapping.Mapping) {
-	if f, _ := n.check(m, s.Dialect()); f.kind == mapping.Integer {
-		// One guard around the whole is enough: a REAL stays one through all that follows.
+	if n.kind(s, m) == mapping.Integer {
+		// One guard around the whole is enough: what overflowed is a REAL, and stays one through all that follows.
+		// Only an infinite REAL could come to nothing, and maxFactors keeps it finite.
 		s.Integer(func(s *dialect.SQL) { n.bare(s, m) })
 		return
 	}
 	n.bare(s, m)
 }
 
+// kind is the kind that check has found.
+func (n arithmetic) kind(s *dialect.SQL, m *mapping.Mapping) mapping.Kind {
+	f, _ := n.check(m, s.Dialect())
+	return f.kind
+}
+
 // bare adds the operands without the guard for integers around them.
 func (n arithmetic) bare(s *dialect.SQL, m *mapping.Mapping) {
-	before, between, after := n.op.fragments()
 	if n.op == coalesce {
 		s.Add("coalesce")
 	}
-	s.Add(before)
-	bare(n.left, s, m)
-	s.Add(between)
-	if _, isNumber := isZero(n.right); (n.op == div || n.op == mod) && !isNumber {
-		s.Divisor(func(s *dialect.SQL) { bare(n.right, s, m) })
+	s.Add("(")
+	left := func(s *dialect.SQL) { bare(n.left, s, m) }
+	if n.op == div && n.kind(s, m) == mapping.Float {
+		s.Real(left)
 	} else {
-		bare(n.right, s, m)
+		left(s)
 	}
-	s.Add(after)
+	s.Add(n.op.between())
+	right := func(s *dialect.SQL) { bare(n.right, s, m) }
+	if _, known := divisor(n.right); n.op.divides() && !known {
+		s.Divisor(right)
+	} else {
+		right(s)
+	}
+	s.Add(")")
 }
 
 func bare(n node, s *dialect.SQL, m *mapping.Mapping) {

@@ -38,7 +38,7 @@ func New[T any](db *raceproof.DB, table *raceproof.Table[T], _ *Options) *Update
 func (u *Updater[T]) Err() error { return u.err }
 
 // Update locks the row with the key, calls change with it, writes the columns that change has changed, and returns
-// the row as it is then. If change has changed nothing, nothing is written. The transaction that holds the lock travels
+// the row as it is then; fields of T that are no columns are zero in it. If change has changed nothing, nothing is written. The transaction that holds the lock travels
 // in change's context: updaters and raceproof.DB.Ext called with it take part in it, called with another context they
 // would wait for it for ever. Called with a context that carries a transaction, Update takes part in that one, and the
 // lock is held until that one ends.
@@ -46,7 +46,7 @@ func (u *Updater[T]) Err() error { return u.err }
 // An error means that nothing was changed, by change's own statements neither. It is the error that change returned,
 // as it is; or one that wraps raceproof.ErrNotFound; raceproof.ErrLocked, if the lock could not be had before the context
 // ended, or on SQLite, if the context cannot end, within the connection's busy_timeout; raceproof.ErrConflict, if
-// change has itself changed or deleted the row, in a table with a version; the context's error and cause, if it ended,
+// change has changed or deleted the row by statements of its own; the context's error and cause, if it ended,
 // which takes back what change did; or the driver's error.
 func (u *Updater[T]) Update(ctx context.Context, key any, change raceproof.Func[T]) (T, error) {
 	var none T
@@ -75,8 +75,15 @@ func (u *Updater[T]) update(ctx context.Context, key any, change raceproof.Func[
 		if r, err = u.table.Read(ctx, tx, k); err != nil {
 			return err
 		}
+		sent := tx.Statements()
 		if err := r.Apply(ctx, change); err != nil {
 			return err
+		}
+		if tx.Statements() != sent && !r.Unchanged() {
+			// The function has used the transaction. If it changed this very row, writing would undo that.
+			if err := r.Untouched(ctx, tx); err != nil {
+				return err
+			}
 		}
 		return r.Write(ctx, tx)
 	})

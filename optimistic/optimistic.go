@@ -91,7 +91,7 @@ func (u *Updater[T]) Err() error { return u.err }
 
 // Update reads the row with the key, calls change with it, and writes the columns that change has changed if the row's
 // version is still the one that was read. If it is not, Update pauses and does it all again. It returns the row as it
-// is after the write. If change has changed nothing, nothing is written.
+// is after the write, on SQLite without what AFTER triggers make of it; fields of T that are no columns are zero. If change has changed nothing, nothing is written.
 //
 // Called with a context that carries a transaction, Update reads and writes in that one, and makes one attempt: what
 // conflicts inside a transaction can only be mended by running the whole of it again.
@@ -132,7 +132,7 @@ func (u *Updater[T]) update(ctx context.Context, key any, change raceproof.Func[
 	for attempt := 1; ; attempt++ {
 		r, err := u.attempt(ctx, k, change)
 		if !u.table.IsConflict(err) {
-			if err != nil && conflict != nil && session.Ended(ctx) != nil {
+			if conflict != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 				err = &raceproof.RetryError{Attempts: attempt, Last: conflict, Ended: err}
 			}
 			return r, err

@@ -39,6 +39,12 @@ type Dialect struct {
 	// unless the connections share a cache.
 	Databases string
 
+	// TimesAreTexts: the database compares times as the texts that they were stored as, whatever their zones.
+	TimesAreTexts bool
+
+	// Untyped: a column stores what it is given, and arithmetic makes of it what it can.
+	Untyped bool
+
 	// NaNIsNull: the database stores a NaN as NULL, without an error.
 	NaNIsNull bool
 
@@ -46,6 +52,9 @@ type Dialect struct {
 	// encloses a divisor in SQL that fails if it is zero. Both are empty where the database fails by itself.
 	integerGuard [3]Fragment
 	zeroGuard    [3]Fragment
+
+	// real encloses the dividend of a division that is to keep its fraction.
+	real [2]Fragment
 
 	classify func(error) Class
 }

@@ -79,6 +79,13 @@ func (s *SQL) Integer(expression func(*SQL)) { s.guarded(s.dialect.integerGuard,
 // Divisor adds an expression such that zero fails the statement.
 func (s *SQL) Divisor(expression func(*SQL)) { s.guarded(s.dialect.zeroGuard, expression) }
 
+// Real adds an expression such that dividing it keeps the fraction.
+func (s *SQL) Real(expression func(*SQL)) {
+	s.Add(s.dialect.real[0])
+	expression(s)
+	s.Add(s.dialect.real[1])
+}
+
 func (s *SQL) guarded(guard [3]Fragment, expression func(*SQL)) {
 	if guard[0] == "" {
 		expression(s)

@@ -21,7 +21,12 @@ var sqlite = &Dialect{
 	SetWaitLimit: "PRAGMA busy_timeout = %d",
 	Databases:    "SELECT name, coalesce(file, '') FROM pragma_database_list",
 
-	NaNIsNull: true,
+	TimesAreTexts: true,
+	Untyped:       true,
+	NaNIsNull:     true,
+
+	// A NUMERIC column stores 7.0 as the integer 7, and integers divide without a fraction.
+	real: [2]Fragment{"CAST(", " AS REAL)"},
 
 	// An integer operation that overflows yields a REAL (https://www.sqlite.org/datatype3.html), which an INTEGER
 	// column then stores. SQL outside a trigger cannot raise an error, but a blob beyond every limit is one, with a code

@@ -15,11 +15,22 @@ type Kind int
 
 // The kinds of values.
 const (
-	Other     Kind = iota // only the database knows
-	Integer               // a whole number
-	Float                 // a number with a fraction
-	NotNumber             // a text, bytes, a truth value, a time
+	Other   Kind = iota // of a type with a conversion of its own: only the database knows
+	Integer             // a whole number
+	Float               // a number with a fraction
+	Text
+	Bytes
+	Bool
+	Time
 )
+
+// IsNumber tells whether a kind is one of numbers.
+func (k Kind) IsNumber() bool { return k == Integer || k == Float }
+
+// Matches tells whether values of two kinds can be compared, and the one be stored where the other is.
+func (k Kind) Matches(other Kind) bool {
+	return k == other || k == Other || other == Other || k.IsNumber() && other.IsNumber()
+}
 
 // A Column is one column and the field it is mapped to.
 type Column struct {
@@ -175,17 +186,19 @@ func KindOf(t reflect.Type) Kind {
 		return Integer
 	case reflect.Float32, reflect.Float64:
 		return Float
-	case reflect.String, reflect.Bool:
-		return NotNumber
+	case reflect.String:
+		return Text
+	case reflect.Bool:
+		return Bool
 	case reflect.Slice:
 		if t.Elem().Kind() == reflect.Uint8 {
-			return NotNumber
+			return Bytes
 		}
 	case reflect.Pointer:
 		return KindOf(t.Elem())
 	case reflect.Struct:
 		if t == timeType {
-			return NotNumber
+			return Time
 		}
 		// sql.Null[T], sql.NullInt64 and the rest of them: the value, and whether it is valid.
 		if t.PkgPath() == "database/sql" && t.NumField() == 2 && t.Field(1).Name == "Valid" {

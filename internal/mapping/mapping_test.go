@@ -3,6 +3,7 @@ package mapping_test
 import (
 	"database/sql"
 	"database/sql/driver"
+	"encoding/json"
 	"reflect"
 	"testing"
 	"time"
@@ -58,10 +59,13 @@ func TestColumns(t *testing.T) {
 
 func TestKinds(t *testing.T) {
 	for kind, values := range map[mapping.Kind][]any{
-		mapping.Integer:   {0, int8(0), uint64(0), new(int64), sql.NullInt16{}, sql.Null[int]{}, sql.NullByte{}},
-		mapping.Float:     {0.0, float32(0), new(float64), sql.NullFloat64{}, sql.Null[float64]{}},
-		mapping.NotNumber: {"", true, []byte{}, time.Time{}, new(string), sql.NullString{}, sql.NullTime{}, sql.NullBool{}},
-		mapping.Other:     {document{}, []int{}},
+		mapping.Integer: {0, int8(0), uint64(0), new(int64), sql.NullInt16{}, sql.Null[int]{}, sql.NullByte{}},
+		mapping.Float:   {0.0, float32(0), new(float64), sql.NullFloat64{}, sql.Null[float64]{}},
+		mapping.Text:    {"", new(string), sql.NullString{}},
+		mapping.Bytes:   {[]byte{}, json.RawMessage{}},
+		mapping.Bool:    {true, sql.NullBool{}},
+		mapping.Time:    {time.Time{}, sql.NullTime{}, new(time.Time)},
+		mapping.Other:   {document{}, []int{}},
 	} {
 		for _, v := range values {
 			assert.Equal(t, kind, mapping.KindOf(reflect.TypeOf(v)), "%T", v)

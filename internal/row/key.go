@@ -4,7 +4,9 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/raceproof/raceproof"
 	"github.com/raceproof/raceproof/internal/mapping"
@@ -45,28 +47,19 @@ func (t *Table[T]) NewKey(key any) (Key, error) {
 		if v == nil {
 			return nil, fmt.Errorf("key column %q: the key is NULL", column.Name)
 		}
-		if !comparable(column, v) {
-			return nil, fmt.Errorf("key column %q is a %s, and the key a %T", column.Name, column.Type, value)
+		// '7 apples' is 7 to some databases, and nothing to others.
+		if kind := mapping.KindOf(reflect.TypeOf(v)); column.Kind != mapping.Other && kind != column.Kind {
+			return nil, fmt.Errorf("key column %q is of type %s, and the key of type %T", column.Name, column.Type, value)
+		}
+		if _, isTime := v.(time.Time); isTime && t.Pool.Dialect().TimesAreTexts {
+			return nil, fmt.Errorf("key column %q: the database compares times as texts", column.Name)
+		}
+		if b, ok := v.([]byte); ok {
+			v = slices.Clone(b) // the caller may use his buffer again
 		}
 		k[i] = v
 	}
 	return k, nil
-}
-
-// comparable refuses what some databases would convert and others never match: '7 apples' is 7 to MySQL.
-func comparable(c *mapping.Column, v driver.Value) bool {
-	_, isInteger := v.(int64)
-	if c.Kind == mapping.Integer {
-		return isInteger
-	}
-	if c.Type.Kind() == reflect.String {
-		switch v.(type) {
-		case string, []byte:
-			return true
-		}
-		return c.Type.Implements(reflect.TypeFor[driver.Valuer]())
-	}
-	return true
 }
 
 func (t *Table[T]) keyNames() []string {

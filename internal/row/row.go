@@ -43,6 +43,8 @@ func (t *Table[T]) Read(ctx context.Context, q session.Querier, key Key) (*Row[T
 
 // read puts the row as it is now into Value.
 func (r *Row[T]) read(ctx context.Context, q session.Querier) error {
+	var fresh T // a Scan method may add to what is there
+	r.Value = fresh
 	found, err := r.table.scan(ctx, q, dialect.Statement{Text: r.table.read, Args: r.key, Read: true}, &r.Value, &r.version)
 	if err == nil && !found {
 		err = raceproof.ErrNotFound
@@ -85,7 +87,7 @@ type Counter int64
 
 // Scan implements sql.Scanner.
 func (c *Counter) Scan(value any) error {
-	if n, ok := value.(int64); ok { // what most drivers give
+	if n, isInt := value.(int64); isInt { // what most drivers give
 		*c = Counter(n)
 		return nil
 	}
@@ -99,6 +101,9 @@ func (c *Counter) Scan(value any) error {
 	*c = Counter(n.V)
 	return nil
 }
+
+// Harmless implements session.Harmless.
+func (*Counter) Harmless() {}
 
 // A FuncError is the error that a caller's function returned, on its way through the transaction.
 type FuncError struct{ Err error }
@@ -135,6 +140,23 @@ func (r *Row[T]) Apply(ctx context.Context, f raceproof.Func[T]) error {
 	return nil
 }
 
+// Untouched returns ErrStale unless the row is still as it was read. Who holds the row's lock needs it only if the
+// function had the chance to change the row in the same transaction.
+func (r *Row[T]) Untouched(ctx context.Context, q session.Querier) error {
+	now := &Row[T]{table: r.table, key: r.key}
+	switch err := now.read(ctx, q); {
+	case errors.Is(err, raceproof.ErrNotFound):
+		return ErrStale
+	case err != nil:
+		return err
+	}
+	changed, err := r.before.Changed(reflect.ValueOf(&now.Value).Elem())
+	if err == nil && (len(changed) > 0 || now.version != r.version) {
+		err = ErrStale
+	}
+	return err
+}
+
 // Unchanged tells whether Apply left nothing to write.
 func (r *Row[T]) Unchanged() bool { return len(r.changed) == 0 }
 
@@ -169,7 +191,9 @@ func (r *Row[T]) Write(ctx context.Context, q session.Querier) error {
 		}
 	} else {
 		r.table.Returning(s)
-		found, err = r.table.Scan(ctx, q, s.Statement(), &r.Value)
+		var fresh T
+		found, err = r.table.Scan(ctx, q, s.Statement(), &fresh)
+		r.Value = fresh
 	}
 	if err == nil && !found {
 		return ErrStale

@@ -18,6 +18,7 @@ type Conn struct {
 	pool     *Pool
 	turn     bool                 // it holds the pool's turn to write
 	prepared map[string]*sql.Stmt // by their text; only for a connection that holds the turn, and so may be kept
+	limit    time.Duration        // how long it would wait for a lock by itself, if it were not impatient
 	restore  string               // the statement that undoes impatient, or empty
 	broken   bool                 // it must not be used by anybody else
 	shared   bool                 // a caller's own statements ran on it, and may have left rows open
@@ -80,27 +81,35 @@ func (c *Conn) prepare(ctx context.Context, text string) (*sql.Stmt, error) {
 
 // query runs a statement of this module that yields rows.
 func (c *Conn) query(ctx context.Context, s dialect.Statement) (*sql.Rows, error) {
+	args, err := settle(s.Args)
+	if err != nil {
+		return nil, err
+	}
 	prepared, err := c.prepare(ctx, s.Text)
 	if err != nil {
 		return nil, err
 	}
 	if prepared == nil {
-		return c.Conn.QueryContext(ctx, s.Text, s.Args...)
+		return c.Conn.QueryContext(ctx, s.Text, args...)
 	}
-	return prepared.QueryContext(ctx, s.Args...)
+	return prepared.QueryContext(ctx, args...)
 }
 
 // run runs a statement of this module that yields no rows, and returns how many it changed.
 func (c *Conn) run(ctx context.Context, s dialect.Statement) (int64, error) {
+	args, err := settle(s.Args)
+	if err != nil {
+		return 0, err
+	}
 	prepared, err := c.prepare(ctx, s.Text)
 	if err != nil {
 		return 0, err
 	}
 	var result sql.Result
 	if prepared == nil {
-		result, err = c.Conn.ExecContext(ctx, s.Text, s.Args...)
+		result, err = c.Conn.ExecContext(ctx, s.Text, args...)
 	} else {
-		result, err = prepared.ExecContext(ctx, s.Args...)
+		result, err = prepared.ExecContext(ctx, args...)
 	}
 	if err != nil {
 		return 0, err
@@ -134,28 +143,25 @@ func (c *Conn) uninterrupted(ctx context.Context) context.Context {
 }
 
 // One runs a statement that is a transaction of its own.
-func (c *Conn) One(ctx context.Context, s dialect.Statement, dest ...any) (found bool, err error) {
+func (c *Conn) One(ctx context.Context, s dialect.Statement, dest ...any) (bool, error) {
 	rows, err := c.query(c.uninterrupted(ctx), s)
 	if err != nil {
 		return false, err
 	}
-	finished := false // stays false if a Scanner of the caller's panics
-	defer func() {
-		if (err != nil || !finished) && !s.Read {
-			c.undo(rows)
-		}
-		_ = rows.Close()
-	}()
-	found, err = scanOne(rows, s, dest)
-	finished = true
-	return found, err
+	found, err := scanOne(rows, s, dest)
+	if err != nil && !s.Read {
+		c.undo(rows)
+	}
+	_ = rows.Close()
+	return found, goOn(err)
 }
 
+// scanOne scans the one row of a statement, and closes its rows if all went well.
 func scanOne(rows *sql.Rows, s dialect.Statement, dest []any) (found bool, err error) {
 	if !rows.Next() {
 		return false, rows.Err()
 	}
-	if err := rows.Scan(dest...); err != nil {
+	if err := scan(rows, dest); err != nil {
 		return false, err
 	}
 	if s.Read {

@@ -5,7 +5,6 @@ package session
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -23,9 +22,6 @@ type Pool struct {
 	// first served and without a connection, instead of polling for the lock, where the unlucky wait for seconds.
 	writers fifo.Mutex
 	kept    keeper // guarded by writers
-
-	// waitLimit is the lock wait limit in milliseconds of the pool's connections, plus one; 0 until it has been read.
-	waitLimit atomic.Int64
 }
 
 // NewPool returns a pool over db.
@@ -52,11 +48,11 @@ type Querier interface {
 // Read calls f to run one reading statement: in the context's transaction, or else on a connection of the pool. f is
 // called again as long as its statement is refused because of a lock, until the time to wait for one is over.
 func (p *Pool) Read(ctx context.Context, f func(Querier) error) error {
-	if l := p.level(ctx); l != nil {
+	if t := p.tx(ctx); t != nil {
 		if err := Ended(ctx); err != nil {
 			return err
 		}
-		return f(l.tx)
+		return f(t)
 	}
 	return p.single(ctx, reading, f)
 }
@@ -65,8 +61,8 @@ func (p *Pool) Read(ctx context.Context, f func(Querier) error) error {
 // transaction, a savepoint of that one. In either case an error of f leaves nothing behind. f is called again as long
 // as its statement is refused because of a lock, until the time to wait for one is over.
 func (p *Pool) Write(ctx context.Context, f func(Querier) error) error {
-	if l := p.level(ctx); l != nil {
-		return l.nested(ctx, func(context.Context) error { return f(l.tx) })
+	if p.InTransaction(ctx) {
+		return p.Transact(ctx, func(_ context.Context, t *Tx) error { return f(t) })
 	}
 	return p.single(ctx, writing, f)
 }
@@ -77,7 +73,7 @@ func (p *Pool) single(ctx context.Context, a access, f func(Querier) error) erro
 		return err
 	}
 	defer c.release()
-	return p.patiently(ctx, func() error { return f(c) })
+	return c.patiently(ctx, func() error { return f(c) })
 }
 
 type access int
@@ -90,7 +86,7 @@ const (
 // acquire takes a connection, and for writing first a turn in the queue of writers, so that whoever waits for a turn
 // holds no connection that somebody else could use. A reader takes the writers' turn and their connection if nobody
 // else wants them: it is the cheapest to have.
-func (p *Pool) acquire(ctx context.Context, a access) (*Conn, error) {
+func (p *Pool) acquire(ctx context.Context, a access) (c *Conn, err error) {
 	if err := Ended(ctx); err != nil {
 		return nil, err
 	}
@@ -104,17 +100,17 @@ func (p *Pool) acquire(ctx context.Context, a access) (*Conn, error) {
 	default:
 		return nil, fmt.Errorf("%w: waiting for the writers before it: %w", ErrLocked, Ended(ctx))
 	}
-	var c *Conn
-	var err error
+	defer func() {
+		if turn && c == nil { // also if a hook of the service's, called by the driver, has panicked
+			p.writers.Unlock()
+		}
+	}()
 	if turn {
 		c, err = p.take(ctx)
 	} else {
 		c, err = p.connect(ctx)
 	}
 	if err != nil {
-		if turn {
-			p.writers.Unlock()
-		}
 		return nil, err
 	}
 	c.turn = turn
@@ -144,13 +140,11 @@ func (c *Conn) impatient(ctx context.Context) error {
 	if d.SetWaitLimit == "" {
 		return nil
 	}
-	limit := c.pool.waitLimit.Load() - 1
-	if limit < 0 {
-		if err := c.Conn.QueryRowContext(ctx, d.WaitLimit).Scan(&limit); err != nil {
-			return fmt.Errorf("raceproof: read the limit on lock waits: %w", err)
-		}
-		c.pool.waitLimit.Store(limit + 1)
+	var limit int64
+	if err := c.Conn.QueryRowContext(c.uninterrupted(ctx), d.WaitLimit).Scan(&limit); err != nil {
+		return fmt.Errorf("raceproof: read the limit on lock waits: %w", err)
 	}
+	c.limit = time.Duration(limit) * time.Millisecond
 	if limit == 0 {
 		return nil
 	}
@@ -159,9 +153,4 @@ func (c *Conn) impatient(ctx context.Context) error {
 		return fmt.Errorf("raceproof: limit lock waits: %w", err)
 	}
 	return nil
-}
-
-// ownLimit is how long the pool's connections would wait for a lock by themselves.
-func (p *Pool) ownLimit() time.Duration {
-	return time.Duration(p.waitLimit.Load()-1) * time.Millisecond
 }

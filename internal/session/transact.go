@@ -2,157 +2,173 @@ package session
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/jmoiron/sqlx"
+
+	"github.com/raceproof/raceproof/internal/dialect"
 )
 
-// A level is one Transact: the transaction, or a savepoint in it. It is a context that carries itself.
-type level struct {
+// A txContext carries a transaction.
+type txContext struct {
 	context.Context
-	tx    *Tx
-	depth int
+	tx *Tx
 }
 
-// levelKey makes the transactions of two pools strangers to each other.
-type levelKey struct{ pool *Pool }
+// txKey makes the transactions of two pools strangers to each other.
+type txKey struct{ pool *Pool }
 
-// Value finds the level itself, and else what the context around it has.
-func (l *level) Value(key any) any {
-	if key == (levelKey{l.tx.conn.pool}) {
-		return l
+// Value finds the transaction, and else what the context around it has.
+func (c *txContext) Value(key any) any {
+	if key == (txKey{c.tx.conn.pool}) {
+		return c.tx
 	}
-	return l.Context.Value(key)
+	return c.Context.Value(key)
 }
 
-func (p *Pool) level(ctx context.Context) *level {
-	l, _ := ctx.Value(levelKey{p}).(*level)
-	return l
+func (p *Pool) tx(ctx context.Context) *Tx {
+	t, _ := ctx.Value(txKey{p}).(*Tx)
+	return t
 }
 
 // InTransaction tells whether the context carries a transaction of this pool.
-func (p *Pool) InTransaction(ctx context.Context) bool { return p.level(ctx) != nil }
+func (p *Pool) InTransaction(ctx context.Context) bool { return p.tx(ctx) != nil }
 
 // Ext returns the handle for a caller's own statements: the context's transaction, or else the pool.
 func (p *Pool) Ext(ctx context.Context) sqlx.ExtContext {
-	if l := p.level(ctx); l != nil {
-		return l.tx
+	if t := p.tx(ctx); t != nil {
+		return t
 	}
 	return p.db
 }
 
-// Transact calls f in a transaction, or in a savepoint of the context's transaction. The transaction is committed if f
-// returns nil and the context has not ended, and else, also if f panics or ends its goroutine, rolled back.
+// Transact calls f in a transaction, or in a savepoint of the context's transaction. It is committed if f returns nil
+// and the context has not ended, and else, also if f panics or ends its goroutine, rolled back.
 func (p *Pool) Transact(ctx context.Context, f func(context.Context, *Tx) error) error {
-	if l := p.level(ctx); l != nil {
-		return l.nested(ctx, func(ctx context.Context) error { return f(ctx, l.tx) })
+	if outer := p.tx(ctx); outer != nil {
+		if err := Ended(ctx); err != nil {
+			return err
+		}
+		inner, err := outer.savepoint()
+		if err != nil {
+			return err
+		}
+		return inner.do(ctx, f, inner.releaseSavepoint, inner.rollbackToSavepoint)
 	}
 	c, err := p.acquire(ctx, writing)
 	if err != nil {
 		return err
 	}
 	defer c.release()
-	if err := p.patiently(ctx, func() error { return c.exec(p.dialect.Begin) }); err != nil {
+	if err := c.patiently(ctx, func() error { return c.exec(p.dialect.Begin) }); err != nil {
+		if p.dialect.Classify(err) != dialect.Busy {
+			c.broken = true // who knows what it is in
+		}
 		return fmt.Errorf("raceproof: begin: %w", err)
 	}
-	t := &Tx{conn: c}
-	defer t.end()
+	t := &Tx{transaction: &transaction{conn: c}}
+	t.top = t
+	return t.do(ctx, f, func() error { return t.commit(ctx) }, t.rollback)
+}
+
+// do calls f at this level, and ends the level.
+func (t *Tx) do(ctx context.Context, f func(context.Context, *Tx) error, commit func() error, rollback func()) error {
 	committed := false
 	defer func() {
 		if !committed { // no recover, so a panic goes on and a Goexit too
-			t.rollback()
+			rollback()
 		}
 	}()
-	if err := f(&level{Context: ctx, tx: t}, t); err != nil {
+	if err := f(&txContext{ctx, t}, t); err != nil {
 		return err
 	}
 	if err := Ended(ctx); err != nil {
 		return err
 	}
-	if err := t.commit(ctx); err != nil {
+	if err := commit(); err != nil {
 		return err
 	}
 	committed = true
 	return nil
 }
 
-// nested runs f in a savepoint.
-func (l *level) nested(ctx context.Context, f func(context.Context) error) error {
-	if err := Ended(ctx); err != nil {
+// commit ends the transaction. If the database could not commit, the transaction is still there and rollback ends it.
+func (t *Tx) commit(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.usable(); err != nil {
 		return err
 	}
-	inner := &level{Context: ctx, tx: l.tx, depth: l.depth + 1}
-	if err := inner.open(); err != nil {
-		return err
+	t.end() // before COMMIT: no statement may slip in behind it
+	// A COMMIT that SQLite refuses as busy waits for readers, or for rows that are just being closed. It has done
+	// nothing, and is to be sent again (https://www.sqlite.org/lang_transaction.html): a wait for a lock, not a second
+	// attempt.
+	if err := t.conn.patiently(ctx, func() error { return t.conn.exec("COMMIT") }); err != nil {
+		return fmt.Errorf("raceproof: commit: %w", err)
 	}
-	released := false
-	defer func() {
-		if !released {
-			inner.rollback()
-		}
-	}()
-	if err := f(inner); err != nil {
-		return err
-	}
-	if err := Ended(ctx); err != nil {
-		return err
-	}
-	if err := inner.release(); err != nil {
-		return err
-	}
-	released = true
 	return nil
 }
 
-func (l *level) name() string { return fmt.Sprintf("raceproof_%d", l.depth) }
-
-// open makes the savepoint.
-func (l *level) open() error {
-	t := l.tx
-	_, err := guarded(t, func(c *Conn) (struct{}, error) {
-		if t.depth != l.depth-1 {
-			return struct{}{}, errors.New("raceproof: the context's transaction has another nested one open: " +
-				"use the context that the innermost function was given, from one goroutine at a time")
-		}
-		if err := c.exec("SAVEPOINT " + l.name()); err != nil {
-			return struct{}{}, fmt.Errorf("raceproof: savepoint: %w", err)
-		}
-		t.depth++
-		return struct{}{}, nil
-	})
-	return err
-}
-
-// release makes what was done since the savepoint part of the level around it.
-func (l *level) release() error {
-	t := l.tx
-	_, err := guarded(t, func(c *Conn) (struct{}, error) {
-		if t.depth != l.depth {
-			return struct{}{}, errors.New("raceproof: a nested transaction is still open at the end of the one around it")
-		}
-		if err := c.exec("RELEASE SAVEPOINT " + l.name()); err != nil {
-			return struct{}{}, fmt.Errorf("raceproof: release savepoint: %w", err)
-		}
-		t.depth--
-		return struct{}{}, nil
-	})
-	return err
-}
-
-// rollback takes back what was done since the savepoint. If it cannot, the whole transaction is over.
-func (l *level) rollback() {
-	t := l.tx
+// rollback ends a transaction that was not committed. If that fails the connection is closed, which ends it too.
+func (t *Tx) rollback() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.end()
+	if t.conn.exec("ROLLBACK") != nil {
+		t.conn.broken = true
+	}
+}
+
+// end lets no more statements be sent, and closes the rows that callers left open.
+func (t *transaction) end() {
+	t.over = ErrFinished
+	for _, cancel := range t.ending {
+		cancel(ErrFinished)
+	}
+	t.ending = nil
+}
+
+// savepoint opens a level inside this one.
+func (t *Tx) savepoint() (*Tx, error) {
+	return guarded(t, func(c *Conn) (*Tx, error) {
+		inner := &Tx{transaction: t.transaction, outer: t, depth: t.depth + 1}
+		if err := c.exec("SAVEPOINT " + inner.name()); err != nil {
+			return nil, fmt.Errorf("raceproof: savepoint: %w", err)
+		}
+		t.top = inner
+		return inner, nil
+	})
+}
+
+// releaseSavepoint makes what was done at this level part of the one around it.
+func (t *Tx) releaseSavepoint() error {
+	_, err := guarded(t, func(c *Conn) (struct{}, error) {
+		if err := c.exec("RELEASE SAVEPOINT " + t.name()); err != nil {
+			return struct{}{}, fmt.Errorf("raceproof: release savepoint: %w", err)
+		}
+		t.done, t.top = true, t.outer
+		return struct{}{}, nil
+	})
+	return err
+}
+
+// rollbackToSavepoint takes back what was done at this level. If it cannot, the whole transaction is over.
+func (t *Tx) rollbackToSavepoint() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.done, t.top = true, t.outer
+	if t.theirs {
+		t.look(nil)
+	}
 	if t.over != nil {
 		return // the whole of it will be rolled back
 	}
-	t.depth = l.depth - 1
-	for _, statement := range []string{"ROLLBACK TO SAVEPOINT " + l.name(), "RELEASE SAVEPOINT " + l.name()} {
+	for _, statement := range []string{"ROLLBACK TO SAVEPOINT " + t.name(), "RELEASE SAVEPOINT " + t.name()} {
 		if err := t.conn.exec(statement); err != nil {
 			t.over = fmt.Errorf("%w: %s: %w", ErrFinished, statement, err)
 			return
 		}
 	}
 }
+
+func (t *Tx) name() string { return fmt.Sprintf("raceproof_%d", t.depth) }

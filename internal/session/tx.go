@@ -12,15 +12,81 @@ import (
 	"github.com/raceproof/raceproof/internal/dialect"
 )
 
-// A Tx is a transaction on a connection. It is a Querier for statements of this module, and a sqlx.ExtContext for a
-// caller's own. It outlives the transaction in contexts that a caller has kept, and then knows that it is over.
-type Tx struct {
+// A transaction is one BEGIN on a connection, with all that is nested in it.
+type transaction struct {
 	conn *Conn
 
-	mu     sync.Mutex // one statement at a time
-	depth  int        // open savepoints
-	over   error      // why no more statements are sent, nil while they are
-	ending []context.CancelCauseFunc
+	mu         sync.Mutex // one statement at a time
+	top        *Tx        // the innermost level that is open
+	over       error      // why no more statements are sent, nil while they are
+	statements int        // how many were sent
+	theirs     bool       // a caller's own statements were among them
+	ending     []context.CancelCauseFunc
+}
+
+// A Tx is one level of a transaction: the whole, or a savepoint in it. It is a Querier for statements of this module, and
+// a sqlx.ExtContext for a caller's own. Contexts that a caller has kept can hold it for longer than it is open; it then
+// sends nothing any more.
+type Tx struct {
+	*transaction
+	outer *Tx // nil for the whole transaction
+	depth int
+	done  bool // guarded by mu
+}
+
+// guarded runs one statement, if this level is the one to run it.
+func guarded[R any](t *Tx, statement func(*Conn) (R, error)) (result R, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.usable(); err != nil {
+		return result, err
+	}
+	t.statements++
+	result, err = statement(t.conn)
+	if err != nil {
+		t.look(err)
+	}
+	return result, err
+}
+
+// usable returns an error if no statement may be sent at this level.
+func (t *Tx) usable() error {
+	if t.theirs {
+		t.look(nil)
+	}
+	switch {
+	case t.over != nil:
+		return t.over
+	case t.done:
+		return ErrFinished
+	case t.top != t:
+		return errors.New("raceproof: the context's transaction has a nested one open: " +
+			"use the context that the innermost function was given, from one goroutine at a time")
+	}
+	return nil
+}
+
+// look finds out whether the transaction is still there. SQLite rolls the whole of it back when a write is interrupted,
+// or the disk is full, or memory (https://www.sqlite.org/lang_transaction.html, "Response To Errors Within A
+// Transaction"), and what followed would be committed statement by statement. Drivers do not always pass the database's
+// error on, a caller sees those of his rows alone, and may also have sent a COMMIT. So the database is asked: after an
+// error, and before each statement once a caller's own were sent.
+func (t *transaction) look(cause error) {
+	outside := t.conn.pool.dialect.Outside
+	if t.over != nil || outside == "" || t.conn.exec(outside) != nil {
+		return
+	}
+	t.over = fmt.Errorf("%w: the database has ended it before its time", ErrFinished)
+	if cause != nil {
+		t.over = fmt.Errorf("%w: %w", t.over, cause)
+	}
+}
+
+// Statements returns how many statements were sent in the transaction so far.
+func (t *Tx) Statements() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.statements
 }
 
 // One runs a statement in the transaction.
@@ -30,8 +96,9 @@ func (t *Tx) One(ctx context.Context, s dialect.Statement, dest ...any) (bool, e
 		if err != nil {
 			return false, err
 		}
-		defer func() { _ = rows.Close() }()
-		return scanOne(rows, s, dest)
+		found, err := scanOne(rows, s, dest)
+		_ = rows.Close()
+		return found, goOn(err)
 	})
 }
 
@@ -45,60 +112,38 @@ func (t *Tx) Columns(ctx context.Context, s dialect.Statement) ([]string, error)
 	return guarded(t, func(c *Conn) ([]string, error) { return c.Columns(ctx, s) })
 }
 
-// guarded runs one statement, if the transaction is still there.
-func guarded[R any](t *Tx, statement func(*Conn) (R, error)) (R, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.over != nil {
-		var none R
-		return none, t.over
-	}
-	result, err := statement(t.conn)
-	if err != nil {
-		t.failed(err)
-	}
-	return result, err
-}
-
-// failed looks, after an error, whether the transaction is still there. SQLite rolls the whole of it back when a write
-// is interrupted, or the disk is full, or memory (https://www.sqlite.org/lang_transaction.html, "Response To Errors
-// Within A Transaction"), and what followed would be committed statement by statement. Drivers do not always pass the
-// database's error on, so the database is asked.
-func (t *Tx) failed(err error) {
-	outside := t.conn.pool.dialect.Outside
-	if t.over == nil && outside != "" && t.conn.exec(outside) == nil {
-		t.over = fmt.Errorf("%w: the database gave it up after an error: %w", ErrFinished, err)
-	}
-}
-
 // theirs runs one statement of a caller's, with a context that ends with the transaction: rows that were left open then
 // are closed, and do not hold the connection for ever.
-func theirs[R any](ctx context.Context, t *Tx, statement func(context.Context, *Conn) (R, error)) (R, error) {
-	return guarded(t, func(c *Conn) (R, error) {
-		c.shared = true
+func theirs[R any](ctx context.Context, t *Tx, args []any, statement func(context.Context, *Conn, []any) (R, error)) (R, error) {
+	return guarded(t, func(c *Conn) (result R, err error) {
+		args, err := settle(args)
+		if err != nil {
+			return result, err
+		}
+		t.transaction.theirs, c.shared = true, true
 		ctx, cancel := context.WithCancelCause(ctx)
 		t.ending = append(t.ending, cancel)
-		return statement(ctx, c)
+		return statement(ctx, c, args)
 	})
 }
 
 // QueryContext runs a caller's query in the transaction.
 func (t *Tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return theirs(ctx, t, func(ctx context.Context, c *Conn) (*sql.Rows, error) {
+	return theirs(ctx, t, args, func(ctx context.Context, c *Conn, args []any) (*sql.Rows, error) {
 		return c.Conn.QueryContext(ctx, query, args...)
 	})
 }
 
 // QueryxContext runs a caller's query in the transaction.
 func (t *Tx) QueryxContext(ctx context.Context, query string, args ...any) (*sqlx.Rows, error) {
-	return theirs(ctx, t, func(ctx context.Context, c *Conn) (*sqlx.Rows, error) {
+	return theirs(ctx, t, args, func(ctx context.Context, c *Conn, args []any) (*sqlx.Rows, error) {
 		return c.Conn.QueryxContext(ctx, query, args...)
 	})
 }
 
 // QueryRowxContext runs a caller's query in the transaction.
 func (t *Tx) QueryRowxContext(ctx context.Context, query string, args ...any) *sqlx.Row {
-	row, err := theirs(ctx, t, func(ctx context.Context, c *Conn) (*sqlx.Row, error) {
+	row, err := theirs(ctx, t, args, func(ctx context.Context, c *Conn, args []any) (*sqlx.Row, error) {
 		row := c.Conn.QueryRowxContext(ctx, query, args...)
 		return row, row.Err()
 	})
@@ -113,8 +158,7 @@ func (t *Tx) QueryRowxContext(ctx context.Context, query string, args ...any) *s
 
 // ExecContext runs a caller's statement in the transaction.
 func (t *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return guarded(t, func(c *Conn) (sql.Result, error) {
-		c.shared = true
+	return theirs(ctx, t, args, func(ctx context.Context, c *Conn, args []any) (sql.Result, error) {
 		return c.Conn.ExecContext(ctx, query, args...)
 	})
 }
@@ -128,42 +172,4 @@ func (t *Tx) Rebind(query string) string { return t.conn.pool.db.Rebind(query) }
 // BindNamed turns a query with named parameters into one with positions.
 func (t *Tx) BindNamed(query string, arg any) (string, []any, error) {
 	return t.conn.pool.db.BindNamed(query, arg)
-}
-
-// commit ends the transaction. If the database could not commit, the transaction is still there and rollback ends it.
-func (t *Tx) commit(ctx context.Context) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.over != nil {
-		return t.over
-	}
-	if t.depth != 0 {
-		return errors.New("raceproof: a nested transaction is still open at the end of the outer one")
-	}
-	t.over = ErrFinished // before COMMIT: no statement may slip in behind it
-	// A COMMIT that SQLite refuses as busy waits for readers, has done nothing, and is to be sent again
-	// (https://www.sqlite.org/lang_transaction.html): a wait for a lock, not a second attempt.
-	if err := t.conn.pool.patiently(ctx, func() error { return t.conn.exec("COMMIT") }); err != nil {
-		return fmt.Errorf("raceproof: commit: %w", err)
-	}
-	return nil
-}
-
-// rollback ends a transaction that was not committed. If that fails the connection is closed, which ends it too.
-func (t *Tx) rollback() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.over = ErrFinished
-	if t.conn.exec("ROLLBACK") != nil {
-		t.conn.broken = true
-	}
-}
-
-// end closes what callers left open.
-func (t *Tx) end() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, cancel := range t.ending {
-		cancel(ErrFinished)
-	}
 }

@@ -55,19 +55,19 @@ const (
 // patiently calls f again as long as the database refuses it because of a lock that somebody outside the queue of
 // writers holds. A statement so refused was not applied. It waits until the context ends or, for a context that cannot
 // end, for as long as the connection would have waited by itself.
-func (p *Pool) patiently(ctx context.Context, f func() error) error {
+func (c *Conn) patiently(ctx context.Context, f func() error) error {
 	var deadline time.Time
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		err := f()
-		if err == nil || p.dialect.Classify(err) != dialect.Busy {
+		if err == nil || c.pool.dialect.Classify(err) != dialect.Busy {
 			return err
 		}
 		if ctx.Done() == nil {
 			if deadline.IsZero() {
-				deadline = time.Now().Add(p.ownLimit())
+				deadline = time.Now().Add(c.limit)
 			}
 			if !time.Now().Before(deadline) {
-				return fmt.Errorf("%w: waited for %v, the connection's own limit: %w", ErrLocked, p.ownLimit(), err)
+				return fmt.Errorf("%w: waited for %v, the connection's own limit: %w", ErrLocked, c.limit, err)
 			}
 		}
 		if ended := Sleep(ctx, pause/2+Jitter(pause/2)); ended != nil {
