@@ -1,0 +1,334 @@
+package raceproof_test
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/raceproof/raceproof"
+	"github.com/raceproof/raceproof/atomic"
+	"github.com/raceproof/raceproof/internal/testdb"
+	"github.com/raceproof/raceproof/lock"
+	"github.com/raceproof/raceproof/optimistic"
+)
+
+// A connection that could not be put back into the state it was taken in is closed, and nobody gets it.
+func TestConnectionThatCannotBeCleaned(t *testing.T) {
+	injected := errors.New("an injected fault")
+	for prefix, own := range map[string]error{
+		"ROLLBACK":                     errors.New("the function's own error"),
+		"PRAGMA busy_timeout = 4000":   nil,
+		"COMMIT":                       injected,
+		"BEGIN IMMEDIATE":              injected,
+		"RELEASE SAVEPOINT raceproof_": injected,
+	} {
+		t.Run(prefix, func(t *testing.T) {
+			dsn := testdb.File(t, "_busy_timeout=4000")
+			pool, err := sqlx.Open(testdb.Faulty, dsn)
+			require.NoError(t, err)
+			defer func() { _ = pool.Close() }()
+			pool.MustExec(playersSchema)
+			pool.MustExec(ada)
+			pool.SetMaxOpenConns(1) // so that it is not kept
+			db, err := raceproof.New(pool, raceproof.WithDialect("sqlite"))
+			require.NoError(t, err)
+			undo := testdb.Fail(prefix, injected)
+			_, err = lock.New(db, players, nil).Update(context.Background(), 7, func(ctx context.Context, p *Player) error {
+				p.Score = 100
+				_ = db.Transact(ctx, func(context.Context) error { return nil })
+				if errors.Is(own, injected) {
+					return nil
+				}
+				return own
+			})
+			undo()
+			if own != nil {
+				assert.ErrorIs(t, err, own)
+			} else {
+				require.NoError(t, err, "it was committed before the fault")
+			}
+			// Another process is not in the way of what was left, and finds nothing of it.
+			outsider := testdb.Open(t, dsn+"&_busy_timeout=0")
+			_, err = outsider.Exec(`UPDATE players SET name = 'Bob'`)
+			require.NoError(t, err)
+			assertWaitLimit(t, pool, 4000)
+			_, err = lock.New(db, players, nil).Update(context.Background(), 7, award(1))
+			require.NoError(t, err)
+		})
+	}
+}
+
+// A hostile value panics in the middle of database/sql.
+type hostile struct{ text string }
+
+func (h *hostile) Scan(value any) error {
+	h.text, _ = value.(string)
+	if h.text == "scan" {
+		panic("in Scan")
+	}
+	return nil
+}
+
+func (h hostile) Value() (driver.Value, error) {
+	if h.text == "value" {
+		panic("in Value")
+	}
+	return h.text, nil
+}
+
+// A caller's Scan and Value methods may panic. Nothing hangs, and nothing is changed.
+func TestPanicsInsideDatabaseSQL(t *testing.T) {
+	type row struct {
+		ID   int64   `db:"id"`
+		Name hostile `db:"name"`
+		Rev  int64   `db:"rev,version"`
+	}
+	pool, db := testdb.SQLite(t, `CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT, rev INTEGER NOT NULL)`, `INSERT INTO things VALUES (1, 'x', 0)`)
+	table := raceproof.MustTable[row]("things")
+	byLock, byVersion, inSQL := lock.New(db, table, nil), optimistic.New(db, table, nil), atomic.New(db, table, nil)
+	set := func(text string) raceproof.Func[row] {
+		return func(_ context.Context, r *row) error { r.Name.text = text; return nil }
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for name, f := range map[string]func(context.Context) error{
+		"lock, Scan":        func(ctx context.Context) error { _, err := byLock.Update(ctx, 1, set("scan")); return err },
+		"lock, Value":       func(ctx context.Context) error { _, err := byLock.Update(ctx, 1, set("value")); return err },
+		"optimistic, Scan":  func(ctx context.Context) error { _, err := byVersion.Update(ctx, 1, set("scan")); return err },
+		"optimistic, Value": func(ctx context.Context) error { _, err := byVersion.Update(ctx, 1, set("value")); return err },
+		"atomic, Scan": func(ctx context.Context) error {
+			_, err := inSQL.Update(ctx, 1, atomic.Set("name", "scan"))
+			return err
+		},
+		"atomic, Value": func(ctx context.Context) error {
+			_, err := inSQL.Update(ctx, 1, atomic.Set("name", hostile{"value"}))
+			return err
+		},
+		"a caller's query": func(ctx context.Context) error {
+			return db.Transact(ctx, func(ctx context.Context) error {
+				_, err := db.Ext(ctx).QueryContext(ctx, `UPDATE things SET name = ? RETURNING id`, hostile{"value"})
+				return err
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, in := range []bool{false, true} {
+				assert.Panics(t, func() {
+					if in {
+						_ = db.Transact(ctx, f)
+					} else {
+						_ = f(ctx)
+					}
+				})
+				var got string
+				require.NoError(t, pool.Get(&got, `SELECT name FROM things WHERE rev = 0`))
+				assert.Equal(t, "x", got)
+				testdb.Idle(t, pool)
+			}
+		})
+	}
+	_, err := byLock.Update(ctx, 1, set("y"))
+	require.NoError(t, err)
+}
+
+// What a caller's statements can do to a transaction is noticed before anything else is sent in it.
+func TestTransactionThatIsGone(t *testing.T) {
+	for name, lose := range map[string]func(context.Context, *raceproof.DB, sqlx.ExtContext){
+		"the caller's own ROLLBACK": func(ctx context.Context, _ *raceproof.DB, e sqlx.ExtContext) {
+			_, err := e.ExecContext(ctx, `ROLLBACK`)
+			require.NoError(t, err)
+		},
+		"a write interrupted while its rows are read": func(ctx context.Context, _ *raceproof.DB, e sqlx.ExtContext) {
+			short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+			defer cancel()
+			rows, err := e.QueryContext(short, `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+				UPDATE players SET score = (SELECT max(i) FROM n) RETURNING score`)
+			if err == nil { // the error is that of the rows, which this library does not see
+				for rows.Next() {
+				}
+				require.Error(t, rows.Err())
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pool, db := testdb.SQLite(t, playersSchema, ada)
+			all := updaters(db)
+			err := db.Transact(context.Background(), func(ctx context.Context) error {
+				_, err := db.Ext(ctx).ExecContext(ctx, `UPDATE players SET score = 50`)
+				require.NoError(t, err)
+				lose(ctx, db, db.Ext(ctx))
+				for pattern, u := range all {
+					_, err := u.Update(ctx, 7, 1)
+					assert.ErrorIs(t, err, raceproof.ErrFinished, pattern)
+				}
+				_, err = db.Ext(ctx).ExecContext(ctx, `UPDATE players SET score = 60`)
+				assert.ErrorIs(t, err, raceproof.ErrFinished)
+				return nil
+			})
+			assert.ErrorIs(t, err, raceproof.ErrFinished)
+			wantPlayer(t, pool, Player{7, "Ada", 0, 0})
+			testdb.Idle(t, pool)
+		})
+	}
+}
+
+// Rows that a caller left open do not hold the connection, whatever context they were asked for with, and do not keep
+// the transaction from being committed.
+func TestRowsLeftOpen(t *testing.T) {
+	for name, own := range map[string]error{"committed": nil, "rolled back": errors.New("the function's own error")} {
+		for _, query := range []string{`SELECT * FROM players`, `UPDATE players SET score = 5 RETURNING id`} {
+			t.Run(name+" "+query, func(t *testing.T) {
+				pool, db := testdb.SQLite(t, playersSchema, ada, `INSERT INTO players VALUES (8, 'Bob', 0, 0)`)
+				err := db.Transact(context.Background(), func(ctx context.Context) error {
+					_, err := db.Ext(ctx).QueryContext(context.Background(), query)
+					require.NoError(t, err)
+					rows, err := db.Ext(ctx).QueryContext(ctx, query)
+					require.NoError(t, err)
+					require.True(t, rows.Next())
+					return own
+				})
+				assert.Equal(t, own, err)
+				testdb.Idle(t, pool)
+				_, err = lock.New(db, players, nil).Update(context.Background(), 7, award(1))
+				require.NoError(t, err)
+			})
+		}
+	}
+}
+
+// A context that a caller has kept from a level that is over, or that has another one open inside, sends nothing.
+func TestLevelsOfATransaction(t *testing.T) {
+	pool, db := testdb.SQLite(t, playersSchema, ada)
+	refuses := func(ctx context.Context, want string) {
+		t.Helper()
+		for name, u := range updaters(db) {
+			_, err := u.Update(ctx, 7, 100)
+			assert.ErrorContains(t, err, want, name)
+		}
+		_, err := db.Ext(ctx).ExecContext(ctx, `UPDATE players SET score = 100`)
+		assert.ErrorContains(t, err, want)
+		_, err = db.Ext(ctx).QueryContext(ctx, `UPDATE players SET score = 100`)
+		assert.ErrorContains(t, err, want)
+	}
+	const finished, nested = "the transaction of this context is over", "has a nested one open"
+	err := db.Transact(context.Background(), func(outer context.Context) error {
+		var kept []context.Context
+		for _, own := range []error{nil, errors.New("the inner one's own error")} {
+			err := db.Transact(outer, func(inner context.Context) error {
+				kept = append(kept, inner)
+				refuses(outer, nested)
+				return own
+			})
+			assert.Equal(t, own, err)
+		}
+		for _, ctx := range kept {
+			refuses(ctx, finished)
+		}
+		return db.Transact(outer, func(context.Context) error {
+			for _, ctx := range kept {
+				refuses(ctx, finished)
+			}
+			return nil
+		})
+	})
+	require.NoError(t, err)
+	wantPlayer(t, pool, Player{7, "Ada", 0, 0})
+}
+
+// A lock without a version finds out as well that its function has changed the row by itself.
+func TestFunctionChangesItsOwnRowWithoutVersion(t *testing.T) {
+	pool, db := testdb.SQLite(t, playersSchema, ada)
+	type row struct {
+		ID    int64  `db:"id"`
+		Name  string `db:"name"`
+		Score int64  `db:"score"`
+	}
+	table := raceproof.MustTable[row]("players", raceproof.WithoutVersion())
+	inSQL := atomic.New(db, table, nil)
+	for name, other := range map[string]func(context.Context) error{
+		"an updater": func(ctx context.Context) error {
+			_, err := inSQL.Update(ctx, 7, atomic.Set("score", 10))
+			return err
+		},
+		"a statement": func(ctx context.Context) error {
+			_, err := db.Ext(ctx).ExecContext(ctx, `UPDATE players SET score = 10`)
+			return err
+		},
+		"gone": func(ctx context.Context) error {
+			_, err := db.Ext(ctx).ExecContext(ctx, `DELETE FROM players`)
+			return err
+		},
+	} {
+		_, err := lock.New(db, table, nil).Update(context.Background(), 7, func(ctx context.Context, r *row) error {
+			r.Score++
+			return other(ctx)
+		})
+		assert.ErrorIs(t, err, raceproof.ErrConflict, name)
+		wantPlayer(t, pool, Player{7, "Ada", 0, 0})
+	}
+	_, err := lock.New(db, table, nil).Update(context.Background(), 7, func(ctx context.Context, r *row) error {
+		r.Score++
+		_, err := db.Ext(ctx).ExecContext(ctx, `INSERT INTO players VALUES (8, 'Bob', 0, 0)`)
+		return err
+	})
+	require.NoError(t, err)
+}
+
+// The buffer of a key may be used again while the update runs.
+func TestKeyIsCopied(t *testing.T) {
+	type blob struct {
+		ID    []byte `db:"id"`
+		Score int64  `db:"score"`
+		Rev   int64  `db:"rev,version"`
+	}
+	pool, db := testdb.SQLite(t, `CREATE TABLE blobs (id BLOB PRIMARY KEY, score INTEGER NOT NULL, rev INTEGER NOT NULL)`,
+		`INSERT INTO blobs VALUES (x'61', 1, 0), (x'62', 50, 0)`)
+	key := []byte("a")
+	got, err := lock.New(db, raceproof.MustTable[blob]("blobs"), nil).Update(context.Background(), key, func(_ context.Context, b *blob) error {
+		key[0] = 'b'
+		b.Score++
+		return nil
+	})
+	require.NoError(t, err)
+	assert.Equal(t, blob{[]byte("a"), 2, 1}, got)
+	var other int
+	require.NoError(t, pool.Get(&other, `SELECT score FROM blobs WHERE id = x'62'`))
+	assert.Equal(t, 50, other)
+}
+
+// Keys that SQLite would compare otherwise than the caller thinks are refused.
+func TestKeysOfOtherTypes(t *testing.T) {
+	type event struct {
+		At   time.Time `db:"at,key"`
+		Name string    `db:"name"`
+	}
+	_, db := testdb.SQLite(t, `CREATE TABLE events (at TIMESTAMP PRIMARY KEY, name TEXT)`)
+	u := atomic.New(db, raceproof.MustTable[event]("events"), nil)
+	_, err := u.Update(context.Background(), time.Now(), atomic.Set("name", "x"))
+	assert.ErrorContains(t, err, "compares times as texts")
+	_, err = u.Update(context.Background(), "now", atomic.Set("name", "x"))
+	assert.ErrorContains(t, err, "and the key of type string")
+}
+
+// The cause of a context is told also if it ends while waiting for a connection.
+func TestCauseWhileWaitingForAConnection(t *testing.T) {
+	pool, db := testdb.SQLite(t, playersSchema, ada)
+	pool.SetMaxOpenConns(1)
+	conn, err := pool.Connx(context.Background())
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	gone := errors.New("the caller has gone")
+	for name, u := range updaters(db) {
+		ctx, cancel := context.WithTimeoutCause(context.Background(), 20*time.Millisecond, gone)
+		_, err := u.Update(ctx, 7, 1)
+		cancel()
+		assert.ErrorIs(t, err, context.DeadlineExceeded, name)
+		assert.ErrorIs(t, err, gone, name)
+	}
+}
