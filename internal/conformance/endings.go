@@ -262,3 +262,23 @@ func savepoint(ctx context.Context, s *subject) error {
 	})
 	return errors.Join(err, s.is(Account{ID: 1, Balance: 2, Version: 2}), s.is(Account{ID: 2}))
 }
+
+// functionInSavepoint: an update in a transaction that fails, and whose error is swallowed, leaves nothing of what its
+// function did.
+func functionInSavepoint(ctx context.Context, s *subject) error {
+	own := errors.New("the function's own error")
+	err := s.db.Transact(ctx, func(ctx context.Context) error {
+		if _, err := s.Add(s.db).Update(ctx, 1, 1); err != nil {
+			return err
+		}
+		_, err := s.Func(s.db).Update(ctx, 1, func(ctx context.Context, a *Account) error {
+			_, err := s.Add(s.db).Update(ctx, 2, 1)
+			return errors.Join(err, own)
+		})
+		if !errors.Is(err, own) {
+			return fmt.Errorf("the error is %v, want the function's own", err)
+		}
+		return nil
+	})
+	return errors.Join(err, s.is(Account{ID: 1, Balance: 1, Version: 1}), s.is(Account{ID: 2}))
+}

@@ -14,20 +14,21 @@ import (
 // naive is what services write before they know better: read the row, compute, write everything back. It breaks every
 // promise of the contract, and shows that each check can fail.
 type naive struct {
-	pool *sqlx.DB
+	ext  func(context.Context) sqlx.ExtContext
 	meet func() // called between read and write
 }
 
 // Update writes on its way out, whatever happened, looks at no context, and counts versions without comparing them.
 func (n naive) Update(ctx context.Context, key any, f raceproof.Func[Account]) (a Account, err error) {
 	ctx = context.WithoutCancel(ctx)
-	err = n.pool.GetContext(ctx, &a, n.pool.Rebind(`SELECT id, balance, note, version FROM accounts WHERE id = ?`), key)
+	e := n.ext(ctx)
+	err = sqlx.GetContext(ctx, e, &a, e.Rebind(`SELECT id, balance, note, version FROM accounts WHERE id = ?`), key)
 	if err != nil {
 		return a, errors.New("an error like any other")
 	}
 	n.meet()
 	defer func() {
-		_, failed := n.pool.ExecContext(ctx, n.pool.Rebind(`UPDATE accounts SET balance = ?, note = ?, version = ? WHERE id = ?`),
+		_, failed := e.ExecContext(ctx, e.Rebind(`UPDATE accounts SET balance = ?, note = ?, version = ? WHERE id = ?`),
 			a.Balance, a.Note, a.Version+1, key)
 		err = errors.Join(err, failed)
 	}()
@@ -41,21 +42,30 @@ func (n naive) Update(ctx context.Context, key any, f raceproof.Func[Account]) (
 type naiveSeats struct{ pool *sqlx.DB }
 
 func (n naiveSeats) Update(ctx context.Context, key any, f raceproof.Func[Seat]) (s Seat, err error) {
+	s.Flight = key.(raceproof.Key)[0].(string)
+	if len(key.(raceproof.Key)) > 1 {
+		s.Number = key.(raceproof.Key)[1].(string)
+	}
 	if err := f(ctx, &s); err != nil {
 		return s, err
 	}
-	_, err = n.pool.ExecContext(ctx, n.pool.Rebind(`UPDATE seats SET passenger = ? WHERE flight = ?`), s.Passenger, key.(raceproof.Key)[0])
+	_, err = n.pool.ExecContext(ctx, n.pool.Rebind(`UPDATE seats SET passenger = ? WHERE flight = ?`), s.Passenger, s.Flight)
 	return s, err
 }
 
 // naivePattern makes the naive updaters on a pool. If meet is set, the first two updates wait for each other between
-// their read and their write, so that one of them is lost for certain.
-func naivePattern(pool *sqlx.DB, meet bool) Pattern {
+// their read and their write, so that one of them is lost for certain. If they join, they take part in transactions.
+func naivePattern(pool *sqlx.DB, meet, join bool) Pattern {
 	between := runtime.Gosched
 	if meet {
 		between = rendezvous()
 	}
-	accounts := func(*raceproof.DB) raceproof.Updater[Account, raceproof.Func[Account]] { return naive{pool, between} }
+	accounts := func(db *raceproof.DB) raceproof.Updater[Account, raceproof.Func[Account]] {
+		if join {
+			return naive{db.Ext, between}
+		}
+		return naive{func(context.Context) sqlx.ExtContext { return pool }, between}
+	}
 	return ofFunc("naive", accounts,
 		func(*raceproof.DB) raceproof.Updater[Seat, raceproof.Func[Seat]] { return naiveSeats{pool} }, accounts)
 }
@@ -102,7 +112,7 @@ func (c check) tryNaive(t testing.TB, open Open) error {
 		return pool
 	}
 	s := newSubject(t, once, Pattern{})
-	s.Pattern = naivePattern(pool, false)
+	s.Pattern = naivePattern(pool, false, c.joins)
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	return c.run(ctx, s)
@@ -112,7 +122,7 @@ func (c check) tryNaive(t testing.TB, open Open) error {
 // done and one of the updates is gone.
 func NaiveLoses(t *testing.T, open Open) {
 	pool := open(t)
-	s := newSubject(t, func(testing.TB) *sqlx.DB { return pool }, naivePattern(pool, true))
+	s := newSubject(t, func(testing.TB) *sqlx.DB { return pool }, naivePattern(pool, true, false))
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	u := s.Add(s.db)
