@@ -75,9 +75,9 @@ func findDialect(db *sqlx.DB, o options) (*dialect.Dialect, error) {
 // Ext returns the handle for the caller's own SQL: inside a transaction of this DB, which the context of a function
 // given to Transact or to a locking updater carries, that transaction, and outside the pool.
 //
-// In a transaction one statement runs at a time. Once the transaction is over, the handle returns errors: ErrFinished,
-// or from QueryRowxContext, whose Row only sqlx can make, the error of an ended context. Rows that are still open then
-// are closed. Outside of one, statements run as the pool runs them: on SQLite a write neither queues with those of the
+// In a transaction one statement runs at a time, and only with the context of the innermost function that is running.
+// Once that function has returned, the handle returns errors: ErrFinished, or from QueryRowxContext, whose Row only sqlx
+// can make, the error of an ended context. Rows that are still open at the end of the transaction are closed. Outside of one, statements run as the pool runs them: on SQLite a write neither queues with those of the
 // updaters nor notices while it waits for the lock that its context has ended. Inside Transact it does both.
 func (db *DB) Ext(ctx context.Context) sqlx.ExtContext { return db.pool.Ext(ctx) }
 
@@ -87,13 +87,15 @@ func (db *DB) Ext(ctx context.Context) sqlx.ExtContext { return db.pool.Ext(ctx)
 // the error is returned as it is.
 //
 // Called with a context that carries a transaction of this DB, Transact is a savepoint of it: an error takes back what
-// f did and leaves the rest. Use the context that the innermost function was given, from one goroutine at a time.
+// f did and leaves the rest. While f runs, the context of the function around it can send nothing: use the one that the
+// innermost function was given, from one goroutine at a time. Anything else is an error.
 //
 // On SQLite the transaction takes the write lock when it begins (BEGIN IMMEDIATE), whatever the pool's DSN says.
 // Transact does not call f a second time.
 //
-// If a statement fails in a way after which the database may have given up the whole transaction, then every later
-// statement and Transact itself return an error that wraps ErrFinished, also if f has swallowed the first.
+// If the database has given up the whole transaction, because of an interrupted write or a full disk, or because f has
+// ended it by a statement of its own, every later statement and Transact itself return an error that wraps ErrFinished,
+// also if f has swallowed the first. Leave COMMIT and ROLLBACK to Transact.
 func (db *DB) Transact(ctx context.Context, f func(context.Context) error) error {
 	if f == nil {
 		return errors.New("raceproof: Transact: the function is nil")

@@ -28,8 +28,8 @@ var (
 	// beyond a limit. The same update would fail again.
 	ErrOutOfRange = errors.New("raceproof: value out of range")
 
-	// ErrFinished: the context's transaction is over, because its function has returned, or because an error in it made
-	// the database give it up.
+	// ErrFinished: the context's transaction is over, because its function has returned, or because the database has
+	// ended it before its time.
 	ErrFinished = session.ErrFinished
 )
 

@@ -18,9 +18,9 @@ import (
 //
 // The version column is the field tagged `db:"name,version"`, or else the one that is column "version"; it must be an
 // int64 (or int), and NOT NULL in the table. It counts the changes of the row and belongs to this library: every
-// updater of a table that has one raises it by one with every change, whether T maps it or [WithVersion] names it. A
-// table that turns out to have a column "version" that neither T maps nor an option speaks of is refused when it is
-// first used.
+// updater of a table that has one raises it by one with every change, whether T maps it or [WithVersion] names it. If T
+// has no version, and no option speaks of one, a table that turns out to have a column "version" is refused when an
+// updater first uses it.
 type Table[T any] struct {
 	mapping *mapping.Mapping
 }
