@@ -14,8 +14,8 @@ import (
 )
 
 // A DB is a service's pool of connections, and what its updaters share: the transactions that contexts carry and, on
-// SQLite, the queue of writers. It needs no closing; close the pool. Make one DB per pool: the transactions of two DBs
-// are strangers to each other, and wait for each other. It is safe for concurrent use.
+// SQLite, the queue of writers. Make one DB per pool: the transactions of two DBs are strangers to each other, and wait
+// for each other. It is safe for concurrent use.
 type DB struct {
 	pool *session.Pool
 }
@@ -76,8 +76,7 @@ func findDialect(db *sqlx.DB, o options) (*dialect.Dialect, error) {
 // given to Transact or to a locking updater carries, that transaction, and outside the pool.
 //
 // In a transaction one statement runs at a time, and only with the context of the innermost function that is running.
-// Once that function has returned, the handle returns errors: ErrFinished, or from QueryRowxContext, whose Row only sqlx
-// can make, the error of an ended context. Rows that are still open at the end of the transaction are closed. Outside of one, statements run as the pool runs them: on SQLite a write neither queues with those of the
+// Once that function has returned, the handle returns ErrFinished, and rows that are still open are closed. Outside of one, statements run as the pool runs them: on SQLite a write neither queues with those of the
 // updaters nor notices while it waits for the lock that its context has ended. Inside Transact it does both.
 func (db *DB) Ext(ctx context.Context) sqlx.ExtContext { return db.pool.Ext(ctx) }
 
@@ -102,6 +101,12 @@ func (db *DB) Transact(ctx context.Context, f func(context.Context) error) error
 	}
 	return db.pool.Transact(ctx, func(ctx context.Context, _ *session.Tx) error { return f(ctx) })
 }
+
+// Close waits for the update or the transaction whose turn it is to write, and gives the writers' connection back to the
+// pool if it is kept. Updates that come later are refused with ErrClosed. Close the DB before the pool: the pool's own
+// Close does not close a connection that is kept, which then stays open for another 20 milliseconds, and SQLite moves its
+// log into the database's file only when the last connection is closed.
+func (db *DB) Close() { db.pool.Close() }
 
 // Pool is for the packages of this module, which alone can name its type.
 func (db *DB) Pool() *session.Pool { return db.pool }

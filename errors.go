@@ -31,6 +31,9 @@ var (
 	// ErrFinished: the context's transaction is over, because its function has returned, or because the database has
 	// ended it before its time.
 	ErrFinished = session.ErrFinished
+
+	// ErrClosed: the DB was closed.
+	ErrClosed = session.ErrClosed
 )
 
 type notFound struct{}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -69,8 +71,11 @@ type hostile struct{ text string }
 
 func (h *hostile) Scan(value any) error {
 	h.text, _ = value.(string)
-	if h.text == "scan" {
+	switch h.text {
+	case "scan":
 		panic("in Scan")
+	case "exit":
+		runtime.Goexit()
 	}
 	return nil
 }
@@ -133,8 +138,117 @@ func TestPanicsInsideDatabaseSQL(t *testing.T) {
 			}
 		})
 	}
+	for name, f := range map[string]func(context.Context) error{
+		"lock":       func(ctx context.Context) error { _, err := byLock.Update(ctx, 1, set("exit")); return err },
+		"optimistic": func(ctx context.Context) error { _, err := byVersion.Update(ctx, 1, set("exit")); return err },
+		"atomic": func(ctx context.Context) error {
+			_, err := inSQL.Update(ctx, 1, atomic.Set("name", "exit"))
+			return err
+		},
+	} {
+		for _, in := range []bool{false, true} {
+			var exited sync.WaitGroup
+			exited.Add(1)
+			go func() {
+				defer exited.Done()
+				if in {
+					_ = db.Transact(ctx, f)
+				} else {
+					_ = f(ctx)
+				}
+				t.Errorf("%s returned although its goroutine has ended", name)
+			}()
+			exited.Wait()
+			var got string
+			require.NoError(t, pool.Get(&got, `SELECT name FROM things WHERE rev = 0`), name)
+			assert.Equal(t, "x", got)
+			testdb.Idle(t, pool)
+		}
+	}
 	_, err := byLock.Update(ctx, 1, set("y"))
 	require.NoError(t, err)
+}
+
+// A caller whose own rows can never be closed, because his Scan method has panicked inside database/sql, takes one
+// connection with him, and not the service.
+func TestRowsThatCannotBeClosed(t *testing.T) {
+	pool, db := testdb.SQLite(t, playersSchema, `INSERT INTO players VALUES (7, 'scan', 0, 0)`)
+	assert.Panics(t, func() {
+		_ = db.Transact(context.Background(), func(ctx context.Context) error {
+			_, err := db.Ext(ctx).ExecContext(ctx, `UPDATE players SET score = 100`)
+			require.NoError(t, err)
+			rows, err := db.Ext(ctx).QueryContext(ctx, `SELECT name FROM players`)
+			require.NoError(t, err)
+			rows.Next()
+			return rows.Scan(&hostile{})
+		})
+	})
+	wantPlayer(t, pool, Player{7, "scan", 0, 0})
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	_, err := lock.New(db, players, nil).Update(ctx, 7, award(1))
+	require.NoError(t, err)
+}
+
+// A Value method may use the transaction that its value is for.
+func TestValueUsesTransaction(t *testing.T) {
+	pool, db := testdb.SQLite(t, playersSchema, ada)
+	err := db.Transact(context.Background(), func(ctx context.Context) error {
+		_, err := db.Ext(ctx).ExecContext(ctx, `UPDATE players SET name = ?`, lookup{ctx, db})
+		return err
+	})
+	require.NoError(t, err)
+	wantPlayer(t, pool, Player{7, "Ada", 0, 0})
+}
+
+type lookup struct {
+	ctx context.Context
+	db  *raceproof.DB
+}
+
+func (l lookup) Value() (driver.Value, error) {
+	var name string
+	err := sqlx.GetContext(l.ctx, l.db.Ext(l.ctx), &name, `SELECT name FROM players`)
+	return name, err
+}
+
+// A connection that its driver calls bad is not kept for the next update.
+func TestBadConnection(t *testing.T) {
+	pool, err := sqlx.Open(testdb.Faulty, testdb.File(t))
+	require.NoError(t, err)
+	defer func() { _ = pool.Close() }()
+	pool.MustExec(playersSchema)
+	pool.MustExec(ada)
+	db, err := raceproof.New(pool, raceproof.WithDialect("sqlite"))
+	require.NoError(t, err)
+	byLock := lock.New(db, players, nil)
+	_, err = byLock.Update(context.Background(), 7, award(1))
+	require.NoError(t, err)
+	undo := testdb.Fail("BEGIN IMMEDIATE", driver.ErrBadConn)
+	_, err = byLock.Update(context.Background(), 7, award(100))
+	undo()
+	assert.Error(t, err)
+	_, err = byLock.Update(context.Background(), 7, award(1))
+	require.NoError(t, err)
+	wantPlayer(t, pool, Player{7, "Ada", 2, 2})
+}
+
+// The same instant, read twice, is the same, in whatever zone.
+func TestTimesThatAreReadTwice(t *testing.T) {
+	type event struct {
+		ID   int64     `db:"id"`
+		At   time.Time `db:"at"`
+		Name string    `db:"name"`
+	}
+	_, db := testdb.SQLite(t, `CREATE TABLE events (id INTEGER PRIMARY KEY, at TIMESTAMP, name TEXT)`,
+		`INSERT INTO events VALUES (1, '2024-01-01 10:00:00+05:30', 'x')`)
+	got, err := lock.New(db, raceproof.MustTable[event]("events"), nil).Update(context.Background(), 1, func(ctx context.Context, e *event) error {
+		e.Name = "y"
+		_, err := db.Ext(ctx).ExecContext(ctx, `INSERT INTO events VALUES (2, NULL, NULL)`)
+		return err
+	})
+	require.NoError(t, err)
+	assert.Equal(t, "y", got.Name)
 }
 
 // What a caller's statements can do to a transaction is noticed before anything else is sent in it.
@@ -184,8 +298,19 @@ func TestRowsLeftOpen(t *testing.T) {
 	for name, own := range map[string]error{"committed": nil, "rolled back": errors.New("the function's own error")} {
 		for _, query := range []string{`SELECT * FROM players`, `UPDATE players SET score = 5 RETURNING id`} {
 			t.Run(name+" "+query, func(t *testing.T) {
-				pool, db := testdb.SQLite(t, playersSchema, ada, `INSERT INTO players VALUES (8, 'Bob', 0, 0)`)
-				err := db.Transact(context.Background(), func(ctx context.Context) error {
+				pool := testdb.Open(t, testdb.File(t, "_busy_timeout=0"))
+				pool.MustExec(playersSchema)
+				pool.MustExec(`INSERT INTO players VALUES (7, 'Ada', 0, 0), (8, 'Bob', 0, 0)`)
+				db, err := raceproof.New(pool)
+				require.NoError(t, err)
+				err = db.Transact(context.Background(), func(ctx context.Context) error {
+					for _, own := range []error{nil, errors.New("the inner one's own error")} {
+						assert.Equal(t, own, db.Transact(ctx, func(ctx context.Context) error {
+							_, err := db.Ext(ctx).QueryContext(ctx, query)
+							require.NoError(t, err)
+							return own
+						}))
+					}
 					_, err := db.Ext(ctx).QueryContext(context.Background(), query)
 					require.NoError(t, err)
 					rows, err := db.Ext(ctx).QueryContext(ctx, query)

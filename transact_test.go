@@ -3,6 +3,7 @@ package raceproof_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -193,7 +194,7 @@ func TestExt(t *testing.T) {
 	assert.ErrorIs(t, err, raceproof.ErrFinished)
 	_, err = escaped.QueryxContext(ctx, `SELECT 1`)
 	assert.ErrorIs(t, err, raceproof.ErrFinished)
-	assert.Error(t, escaped.QueryRowxContext(ctx, `SELECT 1`).Err())
+	assert.ErrorIs(t, escaped.QueryRowxContext(ctx, `SELECT 1`).Err(), raceproof.ErrFinished)
 	wantPlayer(t, pool, Player{7, "Ada", 5, 0})
 }
 
@@ -223,7 +224,7 @@ func TestTransactEndings(t *testing.T) {
 			_, err = db.Ext(ctx).ExecContext(ctx, `UPDATE players SET score = 200`)
 			assert.ErrorIs(t, err, raceproof.ErrFinished, "SQLite has rolled back: this would be committed by itself")
 			assert.ErrorIs(t, db.Transact(ctx, func(context.Context) error { return nil }), raceproof.ErrFinished)
-			assert.Error(t, db.Ext(ctx).QueryRowxContext(ctx, `SELECT 1`).Err())
+			assert.ErrorIs(t, db.Ext(ctx).QueryRowxContext(ctx, `SELECT 1`).Err(), raceproof.ErrFinished)
 			return nil
 		},
 		"an inner transaction from an outer context": func(outer context.Context, db *raceproof.DB) error {
@@ -385,4 +386,27 @@ func TestKeptConnectionIsNotKeptForEver(t *testing.T) {
 		_, err := byLock.Update(ctx, 7, award(1))
 		require.NoError(t, err)
 	}
+}
+
+// After Close nothing is kept: the database's file is whole when the pool is closed, and later updates are refused.
+func TestClose(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	pool := testdb.Open(t, "file:"+path+"?_journal_mode=WAL")
+	pool.MustExec(playersSchema)
+	pool.MustExec(ada)
+	db, err := raceproof.New(pool)
+	require.NoError(t, err)
+	all := updaters(db)
+	_, err = all["lock"].Update(context.Background(), 7, 1)
+	require.NoError(t, err)
+	db.Close()
+	db.Close()
+	assert.Zero(t, pool.Stats().InUse)
+	for name, u := range all {
+		_, err := u.Update(context.Background(), 7, 1)
+		assert.ErrorIs(t, err, raceproof.ErrClosed, name)
+	}
+	assert.ErrorIs(t, db.Transact(context.Background(), func(context.Context) error { return nil }), raceproof.ErrClosed)
+	require.NoError(t, pool.Close())
+	assert.NoFileExists(t, path+"-wal")
 }

@@ -133,26 +133,27 @@ func (n arithmetic) bare(s *dialect.SQL, m *mapping.Mapping) {
 		s.Add("coalesce")
 	}
 	s.Add("(")
-	left := func(s *dialect.SQL) { bare(n.left, s, m) }
-	if n.op == div && n.kind(s, m) == mapping.Float {
+	kind := n.kind(s, m)
+	operand := func(o node) func(*dialect.SQL) {
+		return func(s *dialect.SQL) {
+			if a, ok := o.(arithmetic); ok && kind == mapping.Integer {
+				a.bare(s, m) // the guard around the whole is enough
+			} else {
+				o.write(s, m)
+			}
+		}
+	}
+	left, right := operand(n.left), operand(n.right)
+	if n.op == div && kind == mapping.Float {
 		s.Real(left)
 	} else {
 		left(s)
 	}
 	s.Add(n.op.between())
-	right := func(s *dialect.SQL) { bare(n.right, s, m) }
 	if _, known := divisor(n.right); n.op.divides() && !known {
 		s.Divisor(right)
 	} else {
 		right(s)
 	}
 	s.Add(")")
-}
-
-func bare(n node, s *dialect.SQL, m *mapping.Mapping) {
-	if a, ok := n.(arithmetic); ok {
-		a.bare(s, m)
-		return
-	}
-	n.write(s, m)
 }

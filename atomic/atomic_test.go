@@ -141,6 +141,11 @@ func TestOutOfRange(t *testing.T) {
 		"remainder of zero":           atomic.Set("a", a.Mod(b.Add(2))),
 		"zero under zero":             atomic.Set("maybe", a.Div(b.Div(b.Add(2)))),
 		"real division by zero":       atomic.Set("ratio", ratio.Div(ratio.Sub(1.5))),
+		"under a fraction":            atomic.Set("ratio", top.Add(a).Mod(10).Add(0.5)),
+		"under a quotient":            atomic.Set("ratio", top.Mul(a.Sub(4)).Div(top.Mul(a.Sub(5))).Add(0.5)),
+		"under a product":             atomic.Set("ratio", top.Add(a).Sub(math.MaxInt64).Mul(1.0)),
+		"under Coalesce":              atomic.Set("ratio", top.Add(a).Mod(10).Coalesce(0.5)),
+		"under a comparison":          atomic.Set("a", 1).If(top.Add(a).Mod(10).Mul(1.0).Eq(7.0)),
 		"a NaN":                       atomic.Set("maybe_real", math.NaN()),
 		"an infinite operand":         atomic.Set("maybe_real", atomic.Value(math.Inf(1)).Sub(1.5)),
 		"a product as long as can be": atomic.Set("maybe", product.Sub(product)),
@@ -211,6 +216,7 @@ func TestBadChanges(t *testing.T) {
 		"Coalesce of values of different types":                     atomic.Set("maybe", maybe.Coalesce("x")),
 		"division by zero":                                          atomic.Set("a", a.Div(0)),
 		"use IsNull or IsNotNull":                                   atomic.Set("a", 1).If(maybe.Eq(nil)),
+		"has no order that the database knows":                      atomic.Set("a", 1).If(atomic.F("cents").Lt(9)),
 		"values of different types are compared":                    atomic.Set("a", 1).If(a.Lt("x")),
 		"condition: values of different types":                      atomic.Set("a", 1).If(atomic.F("name").Ne([]byte("x"))),
 		"the database compares times as texts":                      atomic.Set("a", 1).If(atomic.F("at").Lt(time.Now())),
@@ -327,4 +333,20 @@ func TestIgnoredStatement(t *testing.T) {
 	assert.ErrorIs(t, err, raceproof.ErrConflict)
 	assert.NotErrorIs(t, err, raceproof.ErrNotFound)
 	assert.ErrorContains(t, err, "a trigger ignores the statement")
+}
+
+// However many statements there have been, one that cannot be scanned is undone.
+func TestManyStatements(t *testing.T) {
+	pool, db := testdb.SQLite(t, schema)
+	u := atomic.New(db, things, nil)
+	for n := range 130 {
+		reset(t, pool)
+		change := atomic.Set("small", atomic.F("small").Add(100))
+		for range n {
+			change = change.If(a.Eq(7))
+		}
+		_, err := u.Update(context.Background(), 1, change)
+		require.ErrorContains(t, err, "converting driver.Value", n)
+		require.Equal(t, fresh, stored(t, pool), n)
+	}
 }

@@ -80,6 +80,9 @@ func (n comparison) check(m *mapping.Mapping, d *dialect.Dialect) (facts, error)
 	if !left.kind.Matches(right.kind) {
 		return facts{}, errors.New("values of different types are compared")
 	}
+	if order := n.op != " = " && n.op != " <> "; order && d.Untyped && (left.kind == mapping.Other) != (right.kind == mapping.Other) {
+		return facts{}, errors.New("a type with a conversion of its own has no order that the database knows")
+	}
 	if d.TimesAreTexts && (left.kind == mapping.Time || right.kind == mapping.Time) {
 		return facts{}, errors.New("the database compares times as texts, whatever their zones: store them as integers")
 	}

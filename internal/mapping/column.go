@@ -136,6 +136,14 @@ func sameValue(a, b driver.Value) bool {
 	if aok || bok {
 		return aok && bok && (ab == nil) == (bb == nil) && slices.Equal(ab, bb)
 	}
+	at, aok := a.(time.Time)
+	bt, bok := b.(time.Time)
+	if aok || bok {
+		// Not by ==, which compares pointers to zones: two that were read apart have zones of their own.
+		_, aOffset := at.Zone()
+		_, bOffset := bt.Zone()
+		return aok && bok && at.Equal(bt) && aOffset == bOffset
+	}
 	return a == b
 }
 
@@ -147,9 +155,6 @@ var (
 )
 
 func isFlat(t reflect.Type) bool {
-	if t == timeType {
-		return true // its location is shared, and never changes
-	}
 	switch t.Kind() {
 	case reflect.Struct:
 		for i := range t.NumField() {

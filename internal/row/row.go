@@ -102,9 +102,6 @@ func (c *Counter) Scan(value any) error {
 	return nil
 }
 
-// Harmless implements session.Harmless.
-func (*Counter) Harmless() {}
-
 // A FuncError is the error that a caller's function returned, on its way through the transaction.
 type FuncError struct{ Err error }
 

@@ -21,7 +21,7 @@ type Conn struct {
 	limit    time.Duration        // how long it would wait for a lock by itself, if it were not impatient
 	restore  string               // the statement that undoes impatient, or empty
 	broken   bool                 // it must not be used by anybody else
-	shared   bool                 // a caller's own statements ran on it, and may have left rows open
+	lent     bool                 // a caller's own statements ran on it, and may have left rows open
 }
 
 // release ends the use of the connection: it is kept for the next writer or given back to the pool, and the turn to
@@ -32,10 +32,29 @@ func (c *Conn) release() {
 		return
 	}
 	p := c.pool
+	defer p.writers.Unlock()
 	if !p.keep(c) {
-		c.close()
+		// The writers behind this one must not wait for a caller who still holds rows.
+		soon(c.close)
 	}
-	p.writers.Unlock()
+}
+
+// patience is how long something is waited for that can be in the way only because of a caller's mistake.
+const patience = time.Second
+
+// soon calls f, and does not wait for it any longer if that takes too long.
+func soon(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+	}
 }
 
 // close gives the connection back to the pool as it was taken.
@@ -79,42 +98,42 @@ func (c *Conn) prepare(ctx context.Context, text string) (*sql.Stmt, error) {
 	return s, nil
 }
 
-// query runs a statement of this module that yields rows.
-func (c *Conn) query(ctx context.Context, s dialect.Statement) (*sql.Rows, error) {
-	args, err := settle(s.Args)
-	if err != nil {
-		return nil, err
-	}
+// query runs a statement of this module that yields rows. Its arguments are settled.
+func (c *Conn) query(ctx context.Context, s dialect.Statement) (rows *sql.Rows, err error) {
 	prepared, err := c.prepare(ctx, s.Text)
-	if err != nil {
-		return nil, err
+	switch {
+	case err != nil:
+	case prepared == nil:
+		rows, err = c.Conn.QueryContext(ctx, s.Text, s.Args...)
+	default:
+		rows, err = prepared.QueryContext(ctx, s.Args...)
 	}
-	if prepared == nil {
-		return c.Conn.QueryContext(ctx, s.Text, args...)
-	}
-	return prepared.QueryContext(ctx, args...)
+	return rows, c.alive(err)
 }
 
-// run runs a statement of this module that yields no rows, and returns how many it changed.
-func (c *Conn) run(ctx context.Context, s dialect.Statement) (int64, error) {
-	args, err := settle(s.Args)
-	if err != nil {
-		return 0, err
-	}
-	prepared, err := c.prepare(ctx, s.Text)
-	if err != nil {
-		return 0, err
-	}
+// run runs a statement of this module that yields no rows, and returns how many it changed. Its arguments are settled.
+func (c *Conn) run(ctx context.Context, s dialect.Statement) (n int64, err error) {
 	var result sql.Result
-	if prepared == nil {
-		result, err = c.Conn.ExecContext(ctx, s.Text, args...)
-	} else {
-		result, err = prepared.ExecContext(ctx, args...)
+	prepared, err := c.prepare(ctx, s.Text)
+	switch {
+	case err != nil:
+	case prepared == nil:
+		result, err = c.Conn.ExecContext(ctx, s.Text, s.Args...)
+	default:
+		result, err = prepared.ExecContext(ctx, s.Args...)
 	}
 	if err != nil {
-		return 0, err
+		return 0, c.alive(err)
 	}
 	return result.RowsAffected()
+}
+
+// alive looks whether an error says that the connection is no more, and must not be kept.
+func (c *Conn) alive(err error) error {
+	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) {
+		c.broken = true
+	}
+	return err
 }
 
 // upkeepTimeout bounds the statements that clean up, which no caller's context may cut short.
@@ -143,25 +162,37 @@ func (c *Conn) uninterrupted(ctx context.Context) context.Context {
 }
 
 // One runs a statement that is a transaction of its own.
-func (c *Conn) One(ctx context.Context, s dialect.Statement, dest ...any) (bool, error) {
+func (c *Conn) One(ctx context.Context, s dialect.Statement, dest ...any) (found bool, err error) {
+	if s.Args, err = settle(s.Args); err != nil {
+		return false, err
+	}
 	rows, err := c.query(c.uninterrupted(ctx), s)
 	if err != nil {
 		return false, err
 	}
-	found, err := scanOne(rows, s, dest)
-	if err != nil && !s.Read {
-		c.undo(rows)
-	}
-	_ = rows.Close()
-	return found, goOn(err)
+	done := false // stays false if a caller's Scan method does not return
+	defer func() {
+		if !done && !s.Read {
+			c.undo(rows)
+		}
+		_ = rows.Close()
+	}()
+	captures := captured(dest)
+	found, err = scanOne(rows, s, dest, func() error { return deliver(captures) })
+	done = err == nil
+	return found, err
 }
 
-// scanOne scans the one row of a statement, and closes its rows if all went well.
-func scanOne(rows *sql.Rows, s dialect.Statement, dest []any) (found bool, err error) {
+// scanOne scans the one row of a statement, calls deliver while the statement can still be undone, and closes the rows
+// if all went well.
+func scanOne(rows *sql.Rows, s dialect.Statement, dest []any, deliver func() error) (found bool, err error) {
 	if !rows.Next() {
 		return false, rows.Err()
 	}
-	if err := scan(rows, dest); err != nil {
+	if err := rows.Scan(dest...); err != nil {
+		return false, err
+	}
+	if err := deliver(); err != nil {
 		return false, err
 	}
 	if s.Read {
@@ -187,7 +218,8 @@ func (c *Conn) undo(rows *sql.Rows) {
 	if !c.pool.dialect.InProcess {
 		return
 	}
-	err := c.exec("BEGIN")
+	// Not prepared: to make room for it, the very statement that is to be undone could be closed.
+	_, err := c.Conn.ExecContext(context.Background(), "BEGIN")
 	_ = rows.Close()
 	if err == nil {
 		err = c.exec("ROLLBACK")

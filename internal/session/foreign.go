@@ -1,14 +1,19 @@
 package session
 
 import (
+	"bytes"
+	"context"
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+
+	"github.com/jmoiron/sqlx"
 )
 
 // Code of callers runs in the middle of database/sql: the Value method of what is bound, the Scan method of what is
-// scanned into. If it panics there, database/sql keeps a lock that it never gives back, and closing the rows or the
-// connection waits for that for ever. So the one is called before, and the other in a shield.
+// scanned into. If it does not return there, because it panics or ends its goroutine, database/sql keeps a lock that it
+// never gives back, and closing the rows or the connection waits for that for ever. So the one is called before, and the
+// other after, with nothing of database/sql or of ours locked.
 
 // settle returns the arguments with the values of those that are Valuers.
 func settle(args []any) ([]any, error) {
@@ -40,54 +45,55 @@ func settle(args []any) ([]any, error) {
 	return settled, nil
 }
 
-// A panicked is the value of a caller's panic, on its way out of database/sql.
-type panicked struct{ value any }
+// A capture takes the value of a column in the place of a caller's Scanner.
+type capture struct {
+	scanner sql.Scanner
+	value   any
+}
 
-func (p *panicked) Error() string { return fmt.Sprint("panic: ", p.value) }
-
-// goOn lets a caller's panic go on, now that everything is closed.
-func goOn(err error) error {
-	if p, ok := err.(*panicked); ok {
-		panic(p.value)
+// Scan implements sql.Scanner.
+func (c *capture) Scan(value any) error {
+	if b, ok := value.([]byte); ok {
+		value = bytes.Clone(b) // the driver's own, until the next row
 	}
-	return err
+	c.value = value
+	return nil
 }
 
-// Harmless is a Scanner of this module's, which needs no shield.
-type Harmless interface{ Harmless() }
-
-// A shield keeps a panic of a caller's Scan method from database/sql.
-type shield struct {
-	sql.Scanner
-	panic *panicked
-}
-
-func (s *shield) Scan(value any) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.panic = &panicked{p}
-			err = s.panic
-		}
-	}()
-	return s.Scanner.Scan(value)
-}
-
-// scan scans a row. If a caller's Scan method has panicked, the error is a *panicked.
-func scan(rows *sql.Rows, dest []any) error {
-	var shields []*shield
+// captured puts captures in the place of callers' Scanners. Those of database/sql run none of a caller's code.
+func captured(dest []any) (captures []*capture) {
 	for i, d := range dest {
-		scanner, ok := d.(sql.Scanner)
-		if _, ours := d.(Harmless); ok && !ours {
-			s := &shield{Scanner: scanner}
-			shields = append(shields, s)
-			dest[i] = s
+		switch d := d.(type) {
+		case *sql.NullString, *sql.NullInt64, *sql.NullInt32, *sql.NullInt16, *sql.NullByte, *sql.NullFloat64, *sql.NullBool, *sql.NullTime:
+		case sql.Scanner:
+			c := &capture{scanner: d}
+			captures = append(captures, c)
+			dest[i] = c
 		}
 	}
-	err := rows.Scan(dest...)
-	for _, s := range shields {
-		if s.panic != nil {
-			return s.panic
-		}
-	}
-	return err
+	return captures
 }
+
+// deliver calls the Scanners with what was captured for them.
+func deliver(captures []*capture) error {
+	for _, c := range captures {
+		if err := c.scanner.Scan(c.value); err != nil {
+			return fmt.Errorf("scan into %T: %w", c.scanner, err)
+		}
+	}
+	return nil
+}
+
+// rowOf returns a Row that holds an error, which only sqlx can make: it is what a query on a pool gets whose
+// connections fail with that error.
+func rowOf(ctx context.Context, err error) *sqlx.Row {
+	pool := sqlx.NewDb(sql.OpenDB(failing{err}), "")
+	defer func() { _ = pool.Close() }()
+	return pool.QueryRowxContext(context.WithoutCancel(ctx), "")
+}
+
+type failing struct{ err error }
+
+func (f failing) Connect(context.Context) (driver.Conn, error) { return nil, f.err }
+func (f failing) Open(string) (driver.Conn, error)             { return nil, f.err }
+func (f failing) Driver() driver.Driver                        { return f }

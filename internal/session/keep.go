@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 )
@@ -63,7 +64,7 @@ func (p *Pool) keep(c *Conn) bool {
 	k := &p.kept
 	s := p.db.Stats()
 	none := s.MaxOpenConnections > 0 && s.InUse >= s.MaxOpenConnections
-	if c.broken || c.shared || none || k.looks.Load() >= looksAtMost {
+	if c.broken || c.lent || none || p.shut.Load() || k.looks.Load() >= looksAtMost {
 		k.looks.Store(0)
 		return false
 	}
@@ -97,4 +98,18 @@ func (p *Pool) look() {
 	}
 	k.looks.Store(0)
 	k.watched = false
+}
+
+// ErrClosed: the DB was closed.
+var ErrClosed = errors.New("raceproof: the DB is closed")
+
+// Close waits for the writer whose turn it is, gives the kept connection back, and refuses what comes later.
+func (p *Pool) Close() {
+	p.shut.Store(true)
+	p.writers.Lock(context.Background())
+	defer p.writers.Unlock()
+	if c := p.kept.conn; c != nil {
+		p.kept.conn = nil
+		c.close()
+	}
 }

@@ -5,6 +5,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -22,6 +23,7 @@ type Pool struct {
 	// first served and without a connection, instead of polling for the lock, where the unlucky wait for seconds.
 	writers fifo.Mutex
 	kept    keeper // guarded by writers
+	shut    atomic.Bool
 }
 
 // NewPool returns a pool over db.
@@ -90,11 +92,14 @@ func (p *Pool) acquire(ctx context.Context, a access) (c *Conn, err error) {
 	if err := Ended(ctx); err != nil {
 		return nil, err
 	}
+	if p.shut.Load() {
+		return nil, ErrClosed
+	}
 	turn := false
 	switch {
 	case !p.dialect.OneWriter:
 	case a == reading:
-		turn = p.writers.TryLock()
+		turn = p.takeIdle()
 	case p.writers.Lock(ctx):
 		turn = true
 	default:
@@ -115,6 +120,18 @@ func (p *Pool) acquire(ctx context.Context, a access) (c *Conn, err error) {
 	}
 	c.turn = turn
 	return c, nil
+}
+
+// takeIdle takes the writers' turn if nobody wants it and they have left a connection.
+func (p *Pool) takeIdle() bool {
+	if !p.writers.TryLock() {
+		return false
+	}
+	if p.kept.conn == nil {
+		p.writers.Unlock()
+		return false
+	}
+	return true
 }
 
 func (p *Pool) connect(ctx context.Context) (*Conn, error) {

@@ -99,10 +99,10 @@ func (t *Tx) commit(ctx context.Context) error {
 	if err := t.usable(); err != nil {
 		return err
 	}
-	t.end() // before COMMIT: no statement may slip in behind it
-	// A COMMIT that SQLite refuses as busy waits for readers, or for rows that are just being closed. It has done
-	// nothing, and is to be sent again (https://www.sqlite.org/lang_transaction.html): a wait for a lock, not a second
-	// attempt.
+	t.closeRows()
+	t.over = ErrFinished // before COMMIT: no statement may slip in behind it
+	// A COMMIT that SQLite refuses as busy waits for readers, has done nothing, and is to be sent again
+	// (https://www.sqlite.org/lang_transaction.html): a wait for a lock, not a second attempt.
 	if err := t.conn.patiently(ctx, func() error { return t.conn.exec("COMMIT") }); err != nil {
 		return fmt.Errorf("raceproof: commit: %w", err)
 	}
@@ -113,19 +113,13 @@ func (t *Tx) commit(ctx context.Context) error {
 func (t *Tx) rollback() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.end()
+	for level := t.top; level != nil; level = level.outer {
+		level.closeRows()
+	}
+	t.over = ErrFinished
 	if t.conn.exec("ROLLBACK") != nil {
 		t.conn.broken = true
 	}
-}
-
-// end lets no more statements be sent, and closes the rows that callers left open.
-func (t *transaction) end() {
-	t.over = ErrFinished
-	for _, cancel := range t.ending {
-		cancel(ErrFinished)
-	}
-	t.ending = nil
 }
 
 // savepoint opens a level inside this one.
@@ -143,6 +137,7 @@ func (t *Tx) savepoint() (*Tx, error) {
 // releaseSavepoint makes what was done at this level part of the one around it.
 func (t *Tx) releaseSavepoint() error {
 	_, err := guarded(t, func(c *Conn) (struct{}, error) {
+		t.closeRows()
 		if err := c.exec("RELEASE SAVEPOINT " + t.name()); err != nil {
 			return struct{}{}, fmt.Errorf("raceproof: release savepoint: %w", err)
 		}
@@ -156,8 +151,12 @@ func (t *Tx) releaseSavepoint() error {
 func (t *Tx) rollbackToSavepoint() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.closeRows()
+	if t.over == nil && t.top != t {
+		t.over = fmt.Errorf("%w: a nested transaction has outlived the one around it", ErrFinished)
+	}
 	t.done, t.top = true, t.outer
-	if t.theirs {
+	if t.lent {
 		t.look(nil)
 	}
 	if t.over != nil {

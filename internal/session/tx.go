@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/jmoiron/sqlx"
@@ -20,8 +21,7 @@ type transaction struct {
 	top        *Tx        // the innermost level that is open
 	over       error      // why no more statements are sent, nil while they are
 	statements int        // how many were sent
-	theirs     bool       // a caller's own statements were among them
-	ending     []context.CancelCauseFunc
+	lent       bool       // a caller's own statements were among them
 }
 
 // A Tx is one level of a transaction: the whole, or a savepoint in it. It is a Querier for statements of this module, and
@@ -31,7 +31,8 @@ type Tx struct {
 	*transaction
 	outer *Tx // nil for the whole transaction
 	depth int
-	done  bool // guarded by mu
+	done  bool        // guarded by mu
+	open  []*sql.Rows // that a caller was given at this level; guarded by mu
 }
 
 // guarded runs one statement, if this level is the one to run it.
@@ -51,7 +52,7 @@ func guarded[R any](t *Tx, statement func(*Conn) (R, error)) (result R, err erro
 
 // usable returns an error if no statement may be sent at this level.
 func (t *Tx) usable() error {
-	if t.theirs {
+	if t.lent {
 		t.look(nil)
 	}
 	switch {
@@ -90,20 +91,30 @@ func (t *Tx) Statements() int {
 }
 
 // One runs a statement in the transaction.
-func (t *Tx) One(ctx context.Context, s dialect.Statement, dest ...any) (bool, error) {
-	return guarded(t, func(c *Conn) (bool, error) {
+func (t *Tx) One(ctx context.Context, s dialect.Statement, dest ...any) (found bool, err error) {
+	if s.Args, err = settle(s.Args); err != nil {
+		return false, err
+	}
+	captures := captured(dest)
+	found, err = guarded(t, func(c *Conn) (bool, error) {
 		rows, err := c.query(c.uninterrupted(ctx), s)
 		if err != nil {
 			return false, err
 		}
-		found, err := scanOne(rows, s, dest)
-		_ = rows.Close()
-		return found, goOn(err)
+		defer func() { _ = rows.Close() }()
+		return scanOne(rows, s, dest, func() error { return nil })
 	})
+	if err == nil && found {
+		err = deliver(captures)
+	}
+	return found && err == nil, err
 }
 
 // Change runs a statement in the transaction and returns how many rows it changed.
-func (t *Tx) Change(ctx context.Context, s dialect.Statement) (int64, error) {
+func (t *Tx) Change(ctx context.Context, s dialect.Statement) (n int64, err error) {
+	if s.Args, err = settle(s.Args); err != nil {
+		return 0, err
+	}
 	return guarded(t, func(c *Conn) (int64, error) { return c.run(c.uninterrupted(ctx), s) })
 }
 
@@ -112,53 +123,81 @@ func (t *Tx) Columns(ctx context.Context, s dialect.Statement) ([]string, error)
 	return guarded(t, func(c *Conn) ([]string, error) { return c.Columns(ctx, s) })
 }
 
-// theirs runs one statement of a caller's, with a context that ends with the transaction: rows that were left open then
-// are closed, and do not hold the connection for ever.
-func theirs[R any](ctx context.Context, t *Tx, args []any, statement func(context.Context, *Conn, []any) (R, error)) (R, error) {
-	return guarded(t, func(c *Conn) (result R, err error) {
-		args, err := settle(args)
-		if err != nil {
-			return result, err
-		}
-		t.transaction.theirs, c.shared = true, true
-		ctx, cancel := context.WithCancelCause(ctx)
-		t.ending = append(t.ending, cancel)
-		return statement(ctx, c, args)
+// lend runs one statement of a caller's.
+func lend[R any](t *Tx, args []any, statement func(*Conn, []any) (R, error)) (result R, err error) {
+	if args, err = settle(args); err != nil {
+		return result, err
+	}
+	return guarded(t, func(c *Conn) (R, error) {
+		t.lent, c.lent = true, true
+		return statement(c, args)
 	})
 }
 
 // QueryContext runs a caller's query in the transaction.
 func (t *Tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return theirs(ctx, t, args, func(ctx context.Context, c *Conn, args []any) (*sql.Rows, error) {
-		return c.Conn.QueryContext(ctx, query, args...)
+	return lend(t, args, func(c *Conn, args []any) (*sql.Rows, error) {
+		rows, err := c.Conn.QueryContext(ctx, query, args...)
+		t.remember(rows)
+		return rows, err
 	})
 }
 
 // QueryxContext runs a caller's query in the transaction.
 func (t *Tx) QueryxContext(ctx context.Context, query string, args ...any) (*sqlx.Rows, error) {
-	return theirs(ctx, t, args, func(ctx context.Context, c *Conn, args []any) (*sqlx.Rows, error) {
-		return c.Conn.QueryxContext(ctx, query, args...)
+	return lend(t, args, func(c *Conn, args []any) (*sqlx.Rows, error) {
+		rows, err := c.Conn.QueryxContext(ctx, query, args...)
+		if err == nil {
+			t.remember(rows.Rows)
+		}
+		return rows, err
+	})
+}
+
+// remember remembers rows that a caller was given, to close them if he does not, and forgets those that are closed.
+func (t *Tx) remember(rows *sql.Rows) {
+	if rows == nil {
+		return
+	}
+	if len(t.open) == cap(t.open) {
+		t.open = slices.DeleteFunc(t.open, func(r *sql.Rows) bool {
+			_, err := r.Columns() // fails for rows that are closed, and for no others
+			return err != nil
+		})
+	}
+	t.open = append(t.open, rows)
+}
+
+// closeRows closes the rows that callers have left open at this level: they would hold the connection for ever, and
+// keep the transaction from being committed.
+func (t *Tx) closeRows() {
+	if len(t.open) == 0 {
+		return
+	}
+	rows := t.open
+	t.open = nil
+	soon(func() { // it would wait for ever for one whose Scan has panicked in database/sql
+		for _, r := range rows {
+			_ = r.Close()
+		}
 	})
 }
 
 // QueryRowxContext runs a caller's query in the transaction.
 func (t *Tx) QueryRowxContext(ctx context.Context, query string, args ...any) *sqlx.Row {
-	row, err := theirs(ctx, t, args, func(ctx context.Context, c *Conn, args []any) (*sqlx.Row, error) {
+	row, err := lend(t, args, func(c *Conn, args []any) (*sqlx.Row, error) {
 		row := c.Conn.QueryRowxContext(ctx, query, args...)
 		return row, row.Err()
 	})
 	if row == nil {
-		// Only sqlx can make a Row that holds an error; it holds that of a context that has ended.
-		dead, cancel := context.WithCancelCause(ctx)
-		cancel(err)
-		row = t.conn.pool.db.QueryRowxContext(dead, query, args...)
+		return rowOf(ctx, err)
 	}
 	return row
 }
 
 // ExecContext runs a caller's statement in the transaction.
 func (t *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return theirs(ctx, t, args, func(ctx context.Context, c *Conn, args []any) (sql.Result, error) {
+	return lend(t, args, func(c *Conn, args []any) (sql.Result, error) {
 		return c.Conn.ExecContext(ctx, query, args...)
 	})
 }
