@@ -33,7 +33,8 @@
 // Give requests a deadline: a context that can be cancelled but never is waits for as long as the lock is held.
 // Make one DB per pool, and one pool per file.
 //
-// The connection that the last writer used stays out of the pool for up to 20 milliseconds, with its statements
-// prepared, unless the pool has no other left to give. Readers of several rows at once, and the service's own
+// The connection that writers use stays out of the pool from one update to the next, with its statements prepared: for up
+// to 20 milliseconds after the last update, for about a second under steady use, and not if it is the last that the pool
+// has. [DB.Close] gives it back at once; call it before the pool's Close. Readers of several rows at once, and the service's own
 // statements, profit from mattn/go-sqlite3's own cache of statements: _stmt_cache_size=64 in the DSN.
 package raceproof

@@ -457,3 +457,21 @@ func TestCauseWhileWaitingForAConnection(t *testing.T) {
 		assert.ErrorIs(t, err, gone, name)
 	}
 }
+
+// What AFTER triggers do is seen in a transaction, by every pattern; outside of one RETURNING does not see it.
+func TestTriggers(t *testing.T) {
+	pool, db := testdb.SQLite(t, playersSchema, ada, `CREATE TRIGGER loud AFTER UPDATE OF score ON players
+		BEGIN UPDATE players SET name = upper(new.name) WHERE id = new.id; END`)
+	for name, u := range updaters(db) {
+		pool.MustExec(`UPDATE players SET name = 'Ada'`)
+		err := db.Transact(context.Background(), func(ctx context.Context) error {
+			p, err := u.Update(ctx, 7, 1)
+			assert.Equal(t, "ADA", p.Name, name)
+			return err
+		})
+		require.NoError(t, err)
+	}
+	p, err := updaters(db)["lock"].Update(context.Background(), 7, 1)
+	require.NoError(t, err)
+	assert.Equal(t, Player{7, "ADA", 4, 4}, p)
+}

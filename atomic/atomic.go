@@ -40,8 +40,9 @@ func New[T any](db *raceproof.DB, table *raceproof.Table[T], _ *Options) *Update
 // errors comes from an updater for which it is not nil.
 func (u *Updater[T]) Err() error { return u.err }
 
-// Update applies the change to the row with the key in one statement, and returns the row as it is after it, on SQLite
-// without what AFTER triggers make of it. Every expression is evaluated on the row as it was before. Called with a context that carries a transaction, the statement
+// Update applies the change to the row with the key in one statement, and returns the row as it is after it; on SQLite,
+// outside a transaction, without what AFTER triggers make of it. Fields of T that are no columns are zero. Every
+// expression is evaluated on the row as it was before. Called with a context that carries a transaction, the statement
 // is part of that.
 //
 // An error means that nothing was changed. It wraps raceproof.ErrNotFound; raceproof.ErrConditionFailed, if the row is
@@ -75,11 +76,10 @@ func (u *Updater[T]) update(ctx context.Context, key any, change Change, value *
 	if err := u.table.Verify(ctx); err != nil {
 		return err
 	}
-	statement := u.statement(k, change)
 	for range maxDoubts {
 		found := false
 		err := u.table.Pool.Write(ctx, func(q session.Querier) (err error) {
-			found, err = u.table.Scan(ctx, q, statement, value)
+			found, err = u.table.Update(ctx, q, u.statement(k, change), k, value)
 			return err
 		})
 		if err != nil || found {
@@ -93,7 +93,7 @@ func (u *Updater[T]) update(ctx context.Context, key any, change Change, value *
 }
 
 // statement is the one statement that applies the change.
-func (u *Updater[T]) statement(key row.Key, change Change) dialect.Statement {
+func (u *Updater[T]) statement(key row.Key, change Change) *dialect.SQL {
 	t := u.table
 	s := t.Pool.Dialect().NewSQL().Add("UPDATE ").Name(t.Mapping.Table).Add(" SET ")
 	for i, a := range change.assignments {
@@ -115,8 +115,7 @@ func (u *Updater[T]) statement(key row.Key, change Change) dialect.Statement {
 		s.Add(" AND ")
 		change.condition.write(s, t.Mapping)
 	}
-	t.Returning(s)
-	return s.Statement()
+	return s
 }
 
 // why finds out why a statement matched no row. The answer is true of the moment when why looked. If nothing speaks

@@ -143,7 +143,8 @@ func FuzzChange(f *testing.F) {
 	})
 }
 
-func checkStatement(t *testing.T, s dialect.Statement) {
+func checkStatement(t *testing.T, update *dialect.SQL) {
+	s := update.Statement()
 	text := s.Text
 	for _, name := range quoted.FindAllString(text, -1) {
 		assert.Contains(t, "`things` `id` `a` `ratio` `name` `maybe` `rev`", name)

@@ -91,7 +91,8 @@ func (u *Updater[T]) Err() error { return u.err }
 
 // Update reads the row with the key, calls change with it, and writes the columns that change has changed if the row's
 // version is still the one that was read. If it is not, Update pauses and does it all again. It returns the row as it
-// is after the write, on SQLite without what AFTER triggers make of it; fields of T that are no columns are zero. If change has changed nothing, nothing is written.
+// is after the write; on SQLite, outside a transaction, without what AFTER triggers make of it. Fields of T that are no
+// columns are zero. If change has changed nothing, nothing is written.
 //
 // Called with a context that carries a transaction, Update reads and writes in that one, and makes one attempt: what
 // conflicts inside a transaction can only be mended by running the whole of it again.

@@ -52,9 +52,25 @@ func (r *Row[T]) read(ctx context.Context, q session.Querier) error {
 	return err
 }
 
-// Scan runs a statement that ends with Returning, and puts the row into value.
-func (t *Table[T]) Scan(ctx context.Context, q session.Querier, s dialect.Statement, value *T) (found bool, err error) {
-	return t.scan(ctx, q, s, value, nil)
+// Update runs an UPDATE of the row with the key, puts the row as it is then into value, and reports whether there was
+// one to update.
+func (t *Table[T]) Update(ctx context.Context, q session.Querier, update *dialect.SQL, key Key, value *T) (found bool, err error) {
+	var fresh T // a Scan method may add to what is there
+	*value = fresh
+	tx, ok := q.(*session.Tx)
+	if !ok {
+		t.returning(update)
+		return t.scan(ctx, q, update.Statement(), value, nil)
+	}
+	// Nobody can change the row between the two. They are faster than RETURNING on SQLite, which copies the row to a
+	// table of its own, and see what AFTER triggers have done.
+	switch n, err := tx.Change(ctx, update.Statement()); {
+	case err != nil || n == 0:
+		return false, err
+	case n > 1:
+		return false, session.ErrAmbiguous
+	}
+	return t.scan(ctx, q, dialect.Statement{Text: t.read, Args: key, Read: true}, value, new(int64))
 }
 
 // scan runs a statement that yields the mapped columns and, if version is not nil, the hidden version.
@@ -173,25 +189,7 @@ func (r *Row[T]) Write(ctx context.Context, q session.Querier) error {
 	if r.table.Counter != "" && r.version == math.MaxInt64 {
 		return ErrVersionFull
 	}
-	s := r.update()
-	found := false
-	var err error
-	if tx, ok := q.(*session.Tx); ok {
-		// The row cannot change between the two, and both are faster than RETURNING on SQLite, which copies the row
-		// to a table of its own; triggers have run by then.
-		var n int64
-		if n, err = tx.Change(ctx, s.Statement()); n > 1 {
-			return session.ErrAmbiguous
-		}
-		if found = n == 1; found && err == nil {
-			return r.read(ctx, q)
-		}
-	} else {
-		r.table.Returning(s)
-		var fresh T
-		found, err = r.table.Scan(ctx, q, s.Statement(), &fresh)
-		r.Value = fresh
-	}
+	found, err := r.table.Update(ctx, q, r.update(), r.key, &r.Value)
 	if err == nil && !found {
 		return ErrStale
 	}

@@ -101,5 +101,5 @@ func (t *Table[T]) Where(s *dialect.SQL, key Key) {
 	}
 }
 
-// Returning adds the clause that yields the row as it is after the statement.
-func (t *Table[T]) Returning(s *dialect.SQL) { s.Add(" RETURNING ").Append(t.names) }
+// returning adds the clause that yields the row as it is after the statement.
+func (t *Table[T]) returning(s *dialect.SQL) { s.Add(" RETURNING ").Append(t.names) }
