@@ -54,6 +54,7 @@ func (s *store) create(ctx context.Context, keys int) error {
 }
 
 func (s *store) close() {
+	s.db.Close()
 	_, _ = s.pool.Exec("DROP TABLE " + table)
 	_ = s.pool.Close()
 }

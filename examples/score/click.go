@@ -77,11 +77,7 @@ type updater = raceproof.Updater[Player, click]
 
 // newUpdaters returns an updater of every pattern by its name. Bind gives them one type, so that the handler of all
 // is the same.
-func newUpdaters(pool *sqlx.DB) (map[string]updater, error) {
-	db, err := raceproof.New(pool)
-	if err != nil {
-		return nil, err
-	}
+func newUpdaters(db *raceproof.DB, pool *sqlx.DB) (map[string]updater, error) {
 	locking := lock.New(db, players, nil)
 	checking := optimistic.New(db, players, nil)
 	computing := atomic.New(db, players, nil)

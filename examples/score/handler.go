@@ -25,9 +25,9 @@ type service struct {
 	patience time.Duration
 }
 
-// newHandler returns the service's routes over the players in the pool. A request gives up after patience.
-func newHandler(pool *sqlx.DB, patience time.Duration) (http.Handler, error) {
-	updaters, err := newUpdaters(pool)
+// newHandler returns the service's routes over the players in the database. A request gives up after patience.
+func newHandler(db *raceproof.DB, pool *sqlx.DB, patience time.Duration) (http.Handler, error) {
+	updaters, err := newUpdaters(db, pool)
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/raceproof/raceproof"
 )
 
 const (
@@ -65,7 +67,12 @@ func run(ctx context.Context, addr, path string, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, pool.Close()) }()
-	handler, err := newHandler(pool, patience)
+	db, err := raceproof.New(pool)
+	if err != nil {
+		return err
+	}
+	defer db.Close() // before the pool
+	handler, err := newHandler(db, pool, patience)
 	if err != nil {
 		return err
 	}

@@ -44,11 +44,19 @@ func testDB(t *testing.T) (*sqlx.DB, string) {
 	return pool, path
 }
 
+// database wraps the pool, until the test ends.
+func database(t *testing.T, pool *sqlx.DB) *raceproof.DB {
+	db, err := raceproof.New(pool)
+	require.NoError(t, err)
+	t.Cleanup(db.Close)
+	return db
+}
+
 // testService is a service whose parts a test may change before it serves.
 func testService(t *testing.T) *service {
 	t.Helper()
 	pool, _ := testDB(t)
-	updaters, err := newUpdaters(pool)
+	updaters, err := newUpdaters(database(t, pool), pool)
 	require.NoError(t, err)
 	return &service{pool, updaters, time.Minute}
 }
@@ -199,7 +207,7 @@ func TestNoClickIsLost(t *testing.T) {
 	} {
 		t.Run(pattern, func(t *testing.T) {
 			pool, _ := testDB(t)
-			handler, err := newHandler(pool, time.Minute)
+			handler, err := newHandler(database(t, pool), pool, time.Minute)
 			require.NoError(t, err)
 			base := serving(t, handler) + "/players/1"
 

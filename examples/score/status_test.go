@@ -150,7 +150,7 @@ func TestLockedIs503(t *testing.T) {
 	for _, pattern := range []string{"lock", "optimistic", "atomic"} {
 		t.Run(pattern, func(t *testing.T) {
 			pool, path := testDB(t)
-			updaters, err := newUpdaters(pool)
+			updaters, err := newUpdaters(database(t, pool), pool)
 			require.NoError(t, err)
 			patient := serving(t, (&service{pool, updaters, time.Minute}).routes()) + "/players/1"
 			impatient := serving(t, (&service{pool, updaters, 300 * time.Millisecond}).routes()) + "/players/1"

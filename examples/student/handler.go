@@ -22,9 +22,9 @@ type service struct {
 	patience  time.Duration
 }
 
-// newHandler returns the service's routes over the students in the pool. A request gives up after patience.
-func newHandler(pool *sqlx.DB, pattern string, patience time.Duration) (http.Handler, error) {
-	protected, err := newUpdater(pool, pattern)
+// newHandler returns the service's routes over the students in the database. A request gives up after patience.
+func newHandler(db *raceproof.DB, pool *sqlx.DB, pattern string, patience time.Duration) (http.Handler, error) {
+	protected, err := newUpdater(db, pattern)
 	if err != nil {
 		return nil, err
 	}

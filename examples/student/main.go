@@ -27,6 +27,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/raceproof/raceproof"
 )
 
 const (
@@ -67,7 +69,12 @@ func run(ctx context.Context, addr, path, pattern string, out io.Writer) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, pool.Close()) }()
-	handler, err := newHandler(pool, pattern, patience)
+	db, err := raceproof.New(pool)
+	if err != nil {
+		return err
+	}
+	defer db.Close() // before the pool
+	handler, err := newHandler(db, pool, pattern, patience)
 	if err != nil {
 		return err
 	}

@@ -231,7 +231,7 @@ func TestLockedIs503(t *testing.T) {
 	for _, pattern := range []string{"lock", "optimistic"} {
 		t.Run(pattern, func(t *testing.T) {
 			pool, path := testDB(t)
-			handler, err := newHandler(pool, pattern, 300*time.Millisecond)
+			handler, err := newHandler(database(t, pool), pool, pattern, 300*time.Millisecond)
 			require.NoError(t, err)
 			stranger, err := open(t.Context(), path)
 			require.NoError(t, err)
@@ -256,7 +256,7 @@ func TestLockedIs503(t *testing.T) {
 
 func TestUnknownPattern(t *testing.T) {
 	pool, _ := testDB(t)
-	_, err := newHandler(pool, "naive", time.Minute)
+	_, err := newHandler(database(t, pool), pool, "naive", time.Minute)
 	assert.EqualError(t, err, `unknown pattern "naive": it must be lock or optimistic`)
 }
 

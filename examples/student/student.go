@@ -55,11 +55,7 @@ const patterns = "lock or optimistic"
 // newUpdater returns the updater of a pattern. Either compares the row that apply leaves with the one it was given, and
 // writes the columns that differ. The row cannot have changed in between: with lock nobody else can write, and with
 // optimistic the write goes through only if the version is still the same, and else it all starts again.
-func newUpdater(pool *sqlx.DB, pattern string) (updater, error) {
-	db, err := raceproof.New(pool)
-	if err != nil {
-		return nil, err
-	}
+func newUpdater(db *raceproof.DB, pattern string) (updater, error) {
 	switch pattern {
 	case "lock":
 		u := lock.New(db, students, nil)

@@ -39,11 +39,19 @@ func testDB(t *testing.T) (*sqlx.DB, string) {
 	return pool, path
 }
 
+// database wraps the pool, until the test ends.
+func database(t *testing.T, pool *sqlx.DB) *raceproof.DB {
+	db, err := raceproof.New(pool)
+	require.NoError(t, err)
+	t.Cleanup(db.Close)
+	return db
+}
+
 // testService is a service whose parts a test may change before it serves.
 func testService(t *testing.T, pattern string) *service {
 	t.Helper()
 	pool, _ := testDB(t)
-	protected, err := newUpdater(pool, pattern)
+	protected, err := newUpdater(database(t, pool), pattern)
 	require.NoError(t, err)
 	return &service{pool, protected, &naive{pool: pool}, time.Minute}
 }
@@ -192,7 +200,7 @@ func TestFieldsDoNotDisturbEachOther(t *testing.T) {
 	for _, pattern := range []string{"lock", "optimistic"} {
 		t.Run(pattern, func(t *testing.T) {
 			pool, _ := testDB(t)
-			handler, err := newHandler(pool, pattern, time.Minute)
+			handler, err := newHandler(database(t, pool), pool, pattern, time.Minute)
 			require.NoError(t, err)
 			url := serving(t, handler) + "/students/1"
 
