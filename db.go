@@ -102,10 +102,11 @@ func (db *DB) Transact(ctx context.Context, f func(context.Context) error) error
 	return db.pool.Transact(ctx, func(ctx context.Context, _ *session.Tx) error { return f(ctx) })
 }
 
-// Close waits for the update or the transaction whose turn it is to write, and gives the writers' connection back to the
-// pool if it is kept. Updates that come later are refused with ErrClosed. Close the DB before the pool: the pool's own
-// Close does not close a connection that is kept, which then stays open for another 20 milliseconds, and SQLite moves its
-// log into the database's file only when the last connection is closed.
+// Close waits for the writers that were there before it, and gives the writers' connection back to the pool if it is
+// kept. Updates and transactions that begin later, and the writes of optimistic updates under way, are refused with
+// ErrClosed. Do not call it inside a transaction: it would wait for itself. Close the DB before the pool: the pool's own
+// Close does not close a connection that is kept, which then stays open for another 20 milliseconds, and SQLite moves
+// its log into the database's file only when the last connection is closed.
 func (db *DB) Close() { db.pool.Close() }
 
 // Pool is for the packages of this module, which alone can name its type.

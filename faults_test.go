@@ -90,11 +90,12 @@ func (h hostile) Value() (driver.Value, error) {
 // A caller's Scan and Value methods may panic. Nothing hangs, and nothing is changed.
 func TestPanicsInsideDatabaseSQL(t *testing.T) {
 	type row struct {
-		ID   int64   `db:"id"`
-		Name hostile `db:"name"`
-		Rev  int64   `db:"rev,version"`
+		ID   int64    `db:"id"`
+		Name hostile  `db:"name"`
+		Also *hostile `db:"also"`
+		Rev  int64    `db:"rev,version"`
 	}
-	pool, db := testdb.SQLite(t, `CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT, rev INTEGER NOT NULL)`, `INSERT INTO things VALUES (1, 'x', 0)`)
+	pool, db := testdb.SQLite(t, `CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT, also TEXT, rev INTEGER NOT NULL)`, `INSERT INTO things VALUES (1, 'x', NULL, 0)`)
 	table := raceproof.MustTable[row]("things")
 	byLock, byVersion, inSQL := lock.New(db, table, nil), optimistic.New(db, table, nil), atomic.New(db, table, nil)
 	set := func(text string) raceproof.Func[row] {
@@ -165,8 +166,12 @@ func TestPanicsInsideDatabaseSQL(t *testing.T) {
 			testdb.Idle(t, pool)
 		}
 	}
-	_, err := byLock.Update(ctx, 1, set("y"))
+	got, err := byLock.Update(ctx, 1, func(_ context.Context, r *row) error { r.Also = &hostile{"also"}; return nil })
 	require.NoError(t, err)
+	assert.Equal(t, row{1, hostile{"x"}, &hostile{"also"}, 1}, got)
+	got, err = inSQL.Update(ctx, 1, atomic.Set("also", nil))
+	require.NoError(t, err)
+	assert.Equal(t, row{1, hostile{"x"}, nil, 2}, got)
 }
 
 // A caller whose own rows can never be closed, because his Scan method has panicked inside database/sql, takes one
@@ -313,6 +318,7 @@ func TestRowsLeftOpen(t *testing.T) {
 					}
 					_, err := db.Ext(ctx).QueryContext(context.Background(), query)
 					require.NoError(t, err)
+					require.NoError(t, db.Ext(ctx).QueryRowxContext(ctx, `SELECT 1`).Err())
 					rows, err := db.Ext(ctx).QueryContext(ctx, query)
 					require.NoError(t, err)
 					require.True(t, rows.Next())
@@ -474,4 +480,47 @@ func TestTriggers(t *testing.T) {
 	p, err := updaters(db)["lock"].Update(context.Background(), 7, 1)
 	require.NoError(t, err)
 	assert.Equal(t, Player{7, "ADA", 4, 4}, p)
+}
+
+// A trigger that deletes the row, or a view whose triggers write elsewhere, cannot make an error of what was applied.
+func TestTriggersThatTakeTheRow(t *testing.T) {
+	for name, schema := range map[string][]string{
+		"deletes": {playersSchema, ada, `CREATE TRIGGER gone AFTER UPDATE ON players BEGIN DELETE FROM players; END`},
+		"a view": {`CREATE TABLE real_players (id INTEGER PRIMARY KEY, name TEXT, score INTEGER, version INTEGER)`,
+			`INSERT INTO real_players VALUES (7, 'Ada', 0, 0)`, `CREATE VIEW players AS SELECT * FROM real_players`,
+			`CREATE TRIGGER instead INSTEAD OF UPDATE ON players BEGIN
+				UPDATE real_players SET score = new.score, version = new.version WHERE id = old.id; END`},
+	} {
+		pool, db := testdb.SQLite(t, schema...)
+		for pattern, u := range updaters(db) {
+			err := db.Transact(context.Background(), func(ctx context.Context) error {
+				_, err := u.Update(ctx, 7, 1)
+				assert.Error(t, err, "%s: %s", name, pattern)
+				return nil
+			})
+			require.NoError(t, err)
+			wantPlayer(t, pool, Player{7, "Ada", 0, 0})
+		}
+	}
+}
+
+// Of many single rows that a caller asks for and does not scan, none holds the connection for longer than the
+// transaction.
+func TestSingleRowsLeftOpen(t *testing.T) {
+	pool, db := testdb.SQLite(t, playersSchema, ada)
+	pool.SetMaxOpenConns(2)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, query := range []string{`SELECT * FROM players`, `UPDATE players SET score = 0 RETURNING score`} {
+		err := db.Transact(ctx, func(ctx context.Context) error {
+			for range 100 {
+				require.NoError(t, db.Ext(ctx).QueryRowxContext(ctx, query).Err())
+				var n int
+				require.NoError(t, sqlx.GetContext(ctx, db.Ext(ctx), &n, `SELECT score FROM players`))
+			}
+			return nil
+		})
+		require.NoError(t, err)
+		testdb.Idle(t, pool)
+	}
 }

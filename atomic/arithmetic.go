@@ -114,7 +114,8 @@ func join(a, b mapping.Kind) mapping.Kind {
 func (n arithmetic) write(s *dialect.SQL, m *mapping.Mapping) {
 	if n.kind(s, m) == mapping.Integer {
 		// One guard around the whole is enough: what overflowed is a REAL, and stays one through all that follows.
-		// Only an infinite REAL could come to nothing, and maxFactors keeps it finite.
+		// Only an infinite REAL could come to nothing, and maxFactors keeps it finite; and one that % takes for zero,
+		// which has a guard of its own.
 		s.Integer(func(s *dialect.SQL) { n.bare(s, m) })
 		return
 	}
@@ -150,10 +151,13 @@ func (n arithmetic) bare(s *dialect.SQL, m *mapping.Mapping) {
 		left(s)
 	}
 	s.Add(n.op.between())
-	if _, known := divisor(n.right); n.op.divides() && !known {
-		s.Divisor(right)
-	} else {
+	switch _, known := divisor(n.right); {
+	case known || !n.op.divides():
 		right(s)
+	case n.op == mod:
+		s.ModDivisor(right)
+	default:
+		s.Divisor(right)
 	}
 	s.Add(")")
 }

@@ -76,13 +76,16 @@ func (u *Updater[T]) update(ctx context.Context, key any, change Change, value *
 	if err := u.table.Verify(ctx); err != nil {
 		return err
 	}
+	statement := u.statement(k, change)
 	for range maxDoubts {
-		found := false
-		err := u.table.Pool.Write(ctx, func(q session.Querier) (err error) {
-			found, err = u.table.Update(ctx, q, u.statement(k, change), k, value)
+		err := u.table.Pool.Write(ctx, func(q session.Querier) error {
+			found, err := u.table.Update(ctx, q, statement, k, value)
+			if err == nil && !found {
+				err = errMissed // in a transaction, what triggers have done all the same is taken back
+			}
 			return err
 		})
-		if err != nil || found {
+		if !errors.Is(err, errMissed) {
 			return err
 		}
 		if err := u.why(ctx, k, change); err != nil {
@@ -123,8 +126,6 @@ func (u *Updater[T]) statement(key row.Key, change Change) *dialect.SQL {
 func (u *Updater[T]) why(ctx context.Context, key row.Key, change Change) error {
 	t := u.table
 	s := t.Pool.Dialect().NewSQL().Add("SELECT ")
-	holds, counter := int64(1), row.Counter(0)
-	dest := []any{&holds}
 	if change.condition != nil {
 		s.Add("CASE WHEN ")
 		change.condition.write(s, t.Mapping)
@@ -134,14 +135,17 @@ func (u *Updater[T]) why(ctx context.Context, key row.Key, change Change) error 
 	}
 	if t.Counter != "" {
 		s.Add(", ").Name(t.Counter)
-		dest = append(dest, &counter)
 	}
 	s.Add(" FROM ").Name(t.Mapping.Table)
 	t.Where(s, key)
-	found := false
+	statement := s.Statement()
+	statement.Read = true
+	holds, counter, found := int64(1), row.Counter(0), false
+	dest := []any{&holds}
+	if t.Counter != "" {
+		dest = append(dest, &counter)
+	}
 	err := t.Pool.Read(ctx, func(q session.Querier) (err error) {
-		statement := s.Statement()
-		statement.Read = true
 		found, err = q.One(ctx, statement, dest...)
 		return err
 	})
@@ -157,6 +161,9 @@ func (u *Updater[T]) why(ctx context.Context, key row.Key, change Change) error 
 	}
 	return nil
 }
+
+// errMissed: the statement matched no row.
+var errMissed = errors.New("no row was updated")
 
 var errDoubtful = fmt.Errorf("%w: the row is there each time the statement has not found it, "+
 	"because it changes very often, or because a trigger ignores the statement", raceproof.ErrConflict)

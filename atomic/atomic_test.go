@@ -146,6 +146,8 @@ func TestOutOfRange(t *testing.T) {
 		"under a product":             atomic.Set("ratio", top.Add(a).Sub(math.MaxInt64).Mul(1.0)),
 		"under Coalesce":              atomic.Set("ratio", top.Add(a).Mod(10).Coalesce(0.5)),
 		"under a comparison":          atomic.Set("a", 1).If(top.Add(a).Mod(10).Mul(1.0).Eq(7.0)),
+		"a divisor that % rounds":     atomic.Set("maybe", a.Mod(atomic.Value(5).Div(top.Mul(a)))),
+		"and that comes to nothing":   atomic.Set("maybe", a.Mod(atomic.Value(5).Div(top.Mul(a))).Coalesce(5)),
 		"a NaN":                       atomic.Set("maybe_real", math.NaN()),
 		"an infinite operand":         atomic.Set("maybe_real", atomic.Value(math.Inf(1)).Sub(1.5)),
 		"a product as long as can be": atomic.Set("maybe", product.Sub(product)),

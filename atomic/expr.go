@@ -19,7 +19,7 @@ import (
 //
 // Arithmetic on integers stays among the integers, on every database: Div drops the fraction, and an overflow or a
 // division by zero is raceproof.ErrOutOfRange. Arithmetic with NULL is NULL; see [Expr.Coalesce]. So is, on SQLite,
-// arithmetic on fractions that has no result, the difference of two infinite numbers.
+// arithmetic on fractions that has no result, such as the difference of two numbers that have become infinite.
 type Expr struct{ node node }
 
 // F stands for the value of a column, which T must map.

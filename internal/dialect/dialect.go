@@ -52,6 +52,7 @@ type Dialect struct {
 	// encloses a divisor in SQL that fails if it is zero. Both are empty where the database fails by itself.
 	integerGuard [3]Fragment
 	zeroGuard    [3]Fragment
+	modGuard     [3]Fragment // the same for the divisor of a remainder
 
 	// real encloses the dividend of a division that is to keep its fraction.
 	real [2]Fragment

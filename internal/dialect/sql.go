@@ -86,6 +86,9 @@ func (s *SQL) Real(expression func(*SQL)) {
 	s.Add(s.dialect.real[1])
 }
 
+// ModDivisor is Divisor for a remainder.
+func (s *SQL) ModDivisor(expression func(*SQL)) { s.guarded(s.dialect.modGuard, expression) }
+
 func (s *SQL) guarded(guard [3]Fragment, expression func(*SQL)) {
 	if guard[0] == "" {
 		expression(s)

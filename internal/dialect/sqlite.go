@@ -21,6 +21,9 @@ var sqlite = &Dialect{
 	SetWaitLimit: "PRAGMA busy_timeout = %d",
 	Databases:    "SELECT name, coalesce(file, '') FROM pragma_database_list",
 
+	// % casts both sides to integers first, so that what overflowed and was divided can be zero to it.
+	modGuard: [3]Fragment{"CASE CAST(", " AS INTEGER) WHEN 0 THEN zeroblob(9223372036854775807) ELSE ", " END"},
+
 	TimesAreTexts: true,
 	Untyped:       true,
 	NaNIsNull:     true,

@@ -59,8 +59,9 @@ func (t *Table[T]) Update(ctx context.Context, q session.Querier, update *dialec
 	*value = fresh
 	tx, ok := q.(*session.Tx)
 	if !ok {
-		t.returning(update)
-		return t.scan(ctx, q, update.Statement(), value, nil)
+		s := t.sql().Append(update)
+		t.returning(s)
+		return t.scan(ctx, q, s.Statement(), value, nil)
 	}
 	// Nobody can change the row between the two. They are faster than RETURNING on SQLite, which copies the row to a
 	// table of its own, and see what AFTER triggers have done.
@@ -70,7 +71,11 @@ func (t *Table[T]) Update(ctx context.Context, q session.Querier, update *dialec
 	case n > 1:
 		return false, session.ErrAmbiguous
 	}
-	return t.scan(ctx, q, dialect.Statement{Text: t.read, Args: key, Read: true}, value, new(int64))
+	found, err = t.scan(ctx, q, dialect.Statement{Text: t.read, Args: key, Read: true}, value, new(int64))
+	if err == nil && !found {
+		err = errors.New("the row was updated and then was gone: a trigger has deleted it")
+	}
+	return found, err
 }
 
 // scan runs a statement that yields the mapped columns and, if version is not nil, the hidden version.
@@ -189,11 +194,16 @@ func (r *Row[T]) Write(ctx context.Context, q session.Querier) error {
 	if r.table.Counter != "" && r.version == math.MaxInt64 {
 		return ErrVersionFull
 	}
-	found, err := r.table.Update(ctx, q, r.update(), r.key, &r.Value)
-	if err == nil && !found {
+	var after T // not Value itself: if the database is busy, Write is called again with it
+	found, err := r.table.Update(ctx, q, r.update(), r.key, &after)
+	switch {
+	case err != nil:
+		return err
+	case !found:
 		return ErrStale
 	}
-	return err
+	r.Value = after
+	return nil
 }
 
 // update is the statement that writes the row.

@@ -177,7 +177,7 @@ func (c *Conn) One(ctx context.Context, s dialect.Statement, dest ...any) (found
 		}
 		_ = rows.Close()
 	}()
-	captures := captured(dest)
+	dest, captures := captured(dest)
 	found, err = scanOne(rows, s, dest, func() error { return deliver(captures) })
 	done = err == nil
 	return found, err

@@ -6,6 +6,9 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"reflect"
+	"slices"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 )
@@ -13,9 +16,11 @@ import (
 // Code of callers runs in the middle of database/sql: the Value method of what is bound, the Scan method of what is
 // scanned into. If it does not return there, because it panics or ends its goroutine, database/sql keeps a lock that it
 // never gives back, and closing the rows or the connection waits for that for ever. So the one is called before, and the
-// other after, with nothing of database/sql or of ours locked.
+// other after.
 
-// settle returns the arguments with the values of those that are Valuers.
+var valuerType = reflect.TypeFor[driver.Valuer]()
+
+// settle returns the arguments with the values of those that are Valuers, or point to one.
 func settle(args []any) ([]any, error) {
 	var settled []any
 	for i, arg := range args {
@@ -23,7 +28,7 @@ func settle(args []any) ([]any, error) {
 		if isNamed {
 			arg = named.Value
 		}
-		if _, ok := arg.(driver.Valuer); !ok {
+		if !valued(arg) {
 			continue
 		}
 		value, err := driver.DefaultParameterConverter.ConvertValue(arg)
@@ -31,7 +36,7 @@ func settle(args []any) ([]any, error) {
 			return nil, fmt.Errorf("raceproof: argument %d: %w", i+1, err)
 		}
 		if settled == nil {
-			settled = append(settled, args...) // the caller's own slice stays as it is
+			settled = slices.Clone(args) // the caller's own slice stays as it is
 		}
 		settled[i] = value
 		if isNamed {
@@ -43,6 +48,22 @@ func settle(args []any) ([]any, error) {
 		return args, nil
 	}
 	return settled, nil
+}
+
+func valued(arg any) bool {
+	switch arg.(type) {
+	case nil, int64, int, string, float64, bool, []byte:
+		return false // what most are
+	case driver.Valuer:
+		return true
+	}
+	t := reflect.TypeOf(arg)
+	for t.Kind() == reflect.Pointer {
+		if t = t.Elem(); t.Implements(valuerType) {
+			return true
+		}
+	}
+	return false
 }
 
 // A capture takes the value of a column in the place of a caller's Scanner.
@@ -60,18 +81,63 @@ func (c *capture) Scan(value any) error {
 	return nil
 }
 
-// captured puts captures in the place of callers' Scanners. Those of database/sql run none of a caller's code.
-func captured(dest []any) (captures []*capture) {
+// captured returns the destinations with captures in the place of callers' Scanners, and the captures. The Scanners of
+// database/sql run none of a caller's code.
+func captured(dest []any) (replaced []any, captures []*capture) {
+	replaced = dest
 	for i, d := range dest {
-		switch d := d.(type) {
+		switch d.(type) {
+		case *int64, *int, *string, *float64, *bool, *[]byte, *time.Time, **int64, **string, **float64, **time.Time:
+			continue // what most are
 		case *sql.NullString, *sql.NullInt64, *sql.NullInt32, *sql.NullInt16, *sql.NullByte, *sql.NullFloat64, *sql.NullBool, *sql.NullTime:
-		case sql.Scanner:
-			c := &capture{scanner: d}
-			captures = append(captures, c)
-			dest[i] = c
+			continue
 		}
+		c := newCapture(d)
+		if c == nil {
+			continue
+		}
+		if captures == nil {
+			replaced = slices.Clone(dest)
+		}
+		captures = append(captures, c)
+		replaced[i] = c
 	}
-	return captures
+	return replaced, captures
+}
+
+// newCapture returns a capture for a Scanner, or for a pointer to be set to one, and nil for anything else.
+func newCapture(d any) *capture {
+	if s, ok := d.(sql.Scanner); ok {
+		return &capture{scanner: s}
+	}
+	v := reflect.ValueOf(d)
+	if v.Kind() != reflect.Pointer || v.Type().Elem().Kind() != reflect.Pointer {
+		return nil
+	}
+	made := reflect.New(v.Type().Elem().Elem())
+	inner := newCapture(made.Interface())
+	if inner == nil {
+		return nil
+	}
+	return &capture{scanner: chain{v.Elem(), made, inner.scanner}}
+}
+
+// A chain sets a pointer to a Scanner when there is a value for that, and else to nil.
+type chain struct {
+	pointer, made reflect.Value
+	scanner       sql.Scanner
+}
+
+func (c chain) Scan(value any) error {
+	if value == nil {
+		c.pointer.SetZero()
+		return nil
+	}
+	if err := c.scanner.Scan(value); err != nil {
+		return err
+	}
+	c.pointer.Set(c.made)
+	return nil
 }
 
 // deliver calls the Scanners with what was captured for them.

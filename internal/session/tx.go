@@ -33,7 +33,12 @@ type Tx struct {
 	depth int
 	done  bool        // guarded by mu
 	open  []*sql.Rows // that a caller was given at this level; guarded by mu
+
+	single []context.CancelFunc // closes the sqlx.Rows that a caller was given at this level and has not scanned
 }
+
+// singleAtMost bounds what is remembered of the sqlx.Rows: nearly all of them have been scanned at once, and are closed.
+const singleAtMost = 64
 
 // guarded runs one statement, if this level is the one to run it.
 func guarded[R any](t *Tx, statement func(*Conn) (R, error)) (result R, err error) {
@@ -95,7 +100,7 @@ func (t *Tx) One(ctx context.Context, s dialect.Statement, dest ...any) (found b
 	if s.Args, err = settle(s.Args); err != nil {
 		return false, err
 	}
-	captures := captured(dest)
+	dest, captures := captured(dest)
 	found, err = guarded(t, func(c *Conn) (bool, error) {
 		rows, err := c.query(c.uninterrupted(ctx), s)
 		if err != nil {
@@ -154,23 +159,20 @@ func (t *Tx) QueryxContext(ctx context.Context, query string, args ...any) (*sql
 	})
 }
 
-// remember remembers rows that a caller was given, to close them if he does not, and forgets those that are closed.
+// remember remembers rows that a caller was given, to close them if he does not.
 func (t *Tx) remember(rows *sql.Rows) {
-	if rows == nil {
-		return
+	if rows != nil {
+		t.open = append(t.open, rows)
 	}
-	if len(t.open) == cap(t.open) {
-		t.open = slices.DeleteFunc(t.open, func(r *sql.Rows) bool {
-			_, err := r.Columns() // fails for rows that are closed, and for no others
-			return err != nil
-		})
-	}
-	t.open = append(t.open, rows)
 }
 
 // closeRows closes the rows that callers have left open at this level: they would hold the connection for ever, and
 // keep the transaction from being committed.
 func (t *Tx) closeRows() {
+	for _, cancel := range t.single {
+		cancel()
+	}
+	t.single = nil
 	if len(t.open) == 0 {
 		return
 	}
@@ -186,6 +188,12 @@ func (t *Tx) closeRows() {
 // QueryRowxContext runs a caller's query in the transaction.
 func (t *Tx) QueryRowxContext(ctx context.Context, query string, args ...any) *sqlx.Row {
 	row, err := lend(t, args, func(c *Conn, args []any) (*sqlx.Row, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		if len(t.single) == singleAtMost {
+			t.single[0]()
+			t.single = slices.Delete(t.single, 0, 1)
+		}
+		t.single = append(t.single, cancel)
 		row := c.Conn.QueryRowxContext(ctx, query, args...)
 		return row, row.Err()
 	})
