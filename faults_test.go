@@ -108,6 +108,21 @@ func TestPanicsInsideDatabaseSQL(t *testing.T) {
 		"lock, Value":       func(ctx context.Context) error { _, err := byLock.Update(ctx, 1, set("value")); return err },
 		"optimistic, Scan":  func(ctx context.Context) error { _, err := byVersion.Update(ctx, 1, set("scan")); return err },
 		"optimistic, Value": func(ctx context.Context) error { _, err := byVersion.Update(ctx, 1, set("value")); return err },
+		"a pointer, Scan": func(ctx context.Context) error {
+			_, err := byLock.Update(ctx, 1, func(_ context.Context, r *row) error { r.Also = &hostile{"scan"}; return nil })
+			return err
+		},
+		"a pointer in atomic, Scan": func(ctx context.Context) error {
+			_, err := inSQL.Update(ctx, 1, atomic.Set("also", "scan"))
+			return err
+		},
+		"a pointer to a pointer, Value": func(ctx context.Context) error {
+			value := &hostile{"value"}
+			return db.Transact(ctx, func(ctx context.Context) error {
+				_, err := db.Ext(ctx).QueryContext(ctx, `SELECT ?`, &value)
+				return err
+			})
+		},
 		"atomic, Scan": func(ctx context.Context) error {
 			_, err := inSQL.Update(ctx, 1, atomic.Set("name", "scan"))
 			return err
@@ -496,6 +511,9 @@ func TestTriggersThatTakeTheRow(t *testing.T) {
 			err := db.Transact(context.Background(), func(ctx context.Context) error {
 				_, err := u.Update(ctx, 7, 1)
 				assert.Error(t, err, "%s: %s", name, pattern)
+				if name == "deletes" {
+					assert.ErrorContains(t, err, "a trigger has deleted it", pattern)
+				}
 				return nil
 			})
 			require.NoError(t, err)
