@@ -241,16 +241,20 @@ func TestBadConnection(t *testing.T) {
 	pool.MustExec(ada)
 	db, err := raceproof.New(pool, raceproof.WithDialect("sqlite"))
 	require.NoError(t, err)
-	byLock := lock.New(db, players, nil)
-	_, err = byLock.Update(context.Background(), 7, award(1))
-	require.NoError(t, err)
-	undo := testdb.Fail("BEGIN IMMEDIATE", driver.ErrBadConn)
-	_, err = byLock.Update(context.Background(), 7, award(100))
-	undo()
-	assert.Error(t, err)
-	_, err = byLock.Update(context.Background(), 7, award(1))
-	require.NoError(t, err)
-	wantPlayer(t, pool, Player{7, "Ada", 2, 2})
+	for prefix, u := range map[string]raceproof.Updater[Player, int]{
+		"BEGIN IMMEDIATE": updaters(db)["lock"],
+		"UPDATE":          updaters(db)["atomic"],
+	} {
+		_, err = u.Update(context.Background(), 7, 1)
+		require.NoError(t, err)
+		undo := testdb.Fail(prefix, driver.ErrBadConn)
+		_, err = u.Update(context.Background(), 7, 100)
+		undo()
+		assert.Error(t, err)
+		_, err = u.Update(context.Background(), 7, 1)
+		require.NoError(t, err, "%s: the next one has a connection of its own", prefix)
+	}
+	wantPlayer(t, pool, Player{7, "Ada", 4, 4})
 }
 
 // The same instant, read twice, is the same, in whatever zone.

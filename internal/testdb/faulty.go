@@ -73,3 +73,10 @@ func (s faultyStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (
 	}
 	return s.SQLiteStmt.ExecContext(ctx, args)
 }
+
+func (s faultyStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	if err := fails(s.query); err != nil {
+		return nil, err
+	}
+	return s.SQLiteStmt.QueryContext(ctx, args)
+}
