@@ -59,9 +59,9 @@ func (t *Table[T]) Update(ctx context.Context, q session.Querier, update *dialec
 	*value = fresh
 	tx, ok := q.(*session.Tx)
 	if !ok {
-		s := t.sql().Append(update)
-		t.returning(s)
-		return t.scan(ctx, q, s.Statement(), value, nil)
+		s := update.Statement()
+		s.Text += t.returning
+		return t.scan(ctx, q, s, value, nil)
 	}
 	// Nobody can change the row between the two. They are faster than RETURNING on SQLite, which copies the row to a
 	// table of its own, and see what AFTER triggers have done.
@@ -122,6 +122,9 @@ func (c *Counter) Scan(value any) error {
 	*c = Counter(n.V)
 	return nil
 }
+
+// Returns implements session.Returns.
+func (*Counter) Returns() {}
 
 // A FuncError is the error that a caller's function returned, on its way through the transaction.
 type FuncError struct{ Err error }

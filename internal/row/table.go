@@ -20,8 +20,8 @@ type Table[T any] struct {
 	*mapping.Mapping
 	Pool *session.Pool
 
-	names *dialect.SQL // the mapped columns
-	read  string       // the text that selects a row by its key: the mapped columns, and the version if it is hidden
+	read      string // the text that selects a row by its key: the mapped columns, and the version if it is hidden
+	returning string // the end of a statement that yields the row as it is after it
 
 	verified atomic.Bool
 }
@@ -35,14 +35,15 @@ func NewTable[T any](db *raceproof.DB, table *raceproof.Table[T]) (*Table[T], er
 		return nil, errors.New("the Table is nil")
 	}
 	t := &Table[T]{Mapping: table.Mapping(), Pool: db.Pool()}
-	t.names = t.sql()
+	names := t.sql()
 	for i, name := range t.Names() {
 		if i > 0 {
-			t.names.Add(", ")
+			names.Add(", ")
 		}
-		t.names.Name(name)
+		names.Name(name)
 	}
-	s := t.sql().Add("SELECT ").Append(t.names)
+	t.returning = t.sql().Add(" RETURNING ").Append(names).Statement().Text
+	s := t.sql().Add("SELECT ").Append(names)
 	if t.Hidden() {
 		s.Add(", ").Name(t.Counter)
 	}
@@ -100,6 +101,3 @@ func (t *Table[T]) Where(s *dialect.SQL, key Key) {
 		s.Name(t.Columns[column].Name).Add(" = ").Value(key[i])
 	}
 }
-
-// returning adds the clause that yields the row as it is after the statement.
-func (t *Table[T]) returning(s *dialect.SQL) { s.Add(" RETURNING ").Append(t.names) }

@@ -66,6 +66,9 @@ func valued(arg any) bool {
 	return false
 }
 
+// Returns is a Scanner of this module's: its Scan method always returns.
+type Returns interface{ Returns() }
+
 // A capture takes the value of a column in the place of a caller's Scanner.
 type capture struct {
 	scanner sql.Scanner
@@ -89,7 +92,8 @@ func captured(dest []any) (replaced []any, captures []*capture) {
 		switch d.(type) {
 		case *int64, *int, *string, *float64, *bool, *[]byte, *time.Time, **int64, **string, **float64, **time.Time:
 			continue // what most are
-		case *sql.NullString, *sql.NullInt64, *sql.NullInt32, *sql.NullInt16, *sql.NullByte, *sql.NullFloat64, *sql.NullBool, *sql.NullTime:
+		case *sql.NullString, *sql.NullInt64, *sql.NullInt32, *sql.NullInt16, *sql.NullByte, *sql.NullFloat64, *sql.NullBool, *sql.NullTime,
+			Returns:
 			continue
 		}
 		c := newCapture(d)
