@@ -344,8 +344,9 @@ func TestKeptConnection(t *testing.T) {
 		_, err := byLock.Update(ctx, 7, award(1))
 		require.NoError(t, err)
 	}
-	update()
-	assert.Equal(t, 1, pool.Stats().InUse, "kept")
+	for update(); pool.Stats().InUse != 1; update() { // kept; on a machine that stalls it may be back already
+		require.NoError(t, ctx.Err())
+	}
 	testdb.Idle(t, pool)
 
 	pool.SetMaxOpenConns(2)

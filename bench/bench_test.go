@@ -73,9 +73,6 @@ func TestEveryContenderDoesTheJob(t *testing.T) {
 func TestNoContenderLosesUpdates(t *testing.T) {
 	const callers, updates, meeting = 4, 25, 3
 	each(t, func(t *testing.T, c contender, s setting) {
-		if s.statementCache {
-			t.Skip("changes nothing about it")
-		}
 		ctx, e := begin(t, c, few, s)
 		var wg sync.WaitGroup
 		for range callers {
