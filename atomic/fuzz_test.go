@@ -104,7 +104,7 @@ var (
 	quoted = regexp.MustCompile("`[a-zA-Z]+`")
 	// words are all that may stand in a statement beside quoted names and ?.
 	words = strings.NewReplacer("UPDATE", "", "SET", "", "WHERE", "", "RETURNING", "", "CASE", "", "typeof", "", "WHEN", "", "'real'", "",
-		"THEN", "", "zeroblob", "", "CAST", "", "AS REAL", "", "9223372036854775807", "", "ELSE", "", "END", "", "coalesce", "", "AND", "", "OR", "", "NOT", "",
+		"THEN", "", "zeroblob", "", "CAST", "", "AS REAL", "", "AS INTEGER", "", "9223372036854775807", "", "ELSE", "", "END", "", "coalesce", "", "AND", "", "OR", "", "NOT", "",
 		"IS", "", "NULL", "", " 0 ", "", " 1", "", "?", "")
 )
 
