@@ -38,11 +38,7 @@ type arithmetic struct {
 }
 
 func (n arithmetic) check(m *mapping.Mapping, d *dialect.Dialect) (facts, error) {
-	left, err := n.left.check(m, d)
-	if err != nil {
-		return facts{}, err
-	}
-	right, err := n.right.check(m, d)
+	left, right, err := checkBoth(n.left, n.right, m, d)
 	if err != nil {
 		return facts{}, err
 	}

@@ -66,11 +66,7 @@ type comparison struct {
 }
 
 func (n comparison) check(m *mapping.Mapping, d *dialect.Dialect) (facts, error) {
-	left, err := n.left.check(m, d)
-	if err != nil {
-		return facts{}, err
-	}
-	right, err := n.right.check(m, d)
+	left, right, err := checkBoth(n.left, n.right, m, d)
 	if err != nil {
 		return facts{}, err
 	}
@@ -100,11 +96,7 @@ type logic struct {
 }
 
 func (n logic) check(m *mapping.Mapping, d *dialect.Dialect) (facts, error) {
-	left, err := n.left.check(m, d)
-	if err != nil {
-		return facts{}, err
-	}
-	right, err := n.right.check(m, d)
+	left, right, err := checkBoth(n.left, n.right, m, d)
 	if err != nil {
 		return facts{}, err
 	}

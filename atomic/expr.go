@@ -87,6 +87,17 @@ type node interface {
 	write(*dialect.SQL, *mapping.Mapping)
 }
 
+// checkBoth checks two nodes that belong together.
+func checkBoth(left, right node, m *mapping.Mapping, d *dialect.Dialect) (l, r facts, err error) {
+	if l, err = left.check(m, d); err != nil {
+		return facts{}, facts{}, err
+	}
+	if r, err = right.check(m, d); err != nil {
+		return facts{}, facts{}, err
+	}
+	return l, r, nil
+}
+
 // facts are what is known of a node before the database evaluates it.
 type facts struct {
 	kind    mapping.Kind

@@ -9,7 +9,7 @@ import (
 
 // A keeper keeps the writers' connection out of the pool from one update to the next, with its statements prepared: to
 // take a connection, to make it impatient and to prepare on it costs as much as an update does. The connection goes
-// back as soon as it is not used, and at once if the pool has no other left to give.
+// back when it is not used any more, and at the end of an update if the pool then has no other left to give.
 type keeper struct {
 	conn    *Conn
 	uses    uint64 // of connections that were kept
