@@ -8,7 +8,8 @@ import (
 	"github.com/raceproof/raceproof/internal/session"
 )
 
-// The outcomes that a caller may want to tell apart with errors.Is. All of them mean that nothing was changed.
+// The outcomes that a caller may want to tell apart with errors.Is. All of them but ErrCommitUnknown mean that nothing was
+// changed.
 var (
 	// ErrNotFound: no row has the key. It matches sql.ErrNoRows too.
 	ErrNotFound error = notFound{}
@@ -31,6 +32,12 @@ var (
 	// ErrFinished: the context's transaction is over, because its function has returned, or because the database has
 	// ended it before its time.
 	ErrFinished = session.ErrFinished
+
+	// ErrCommitUnknown: the answer to the COMMIT, or to a write that is a transaction of its own, was lost: the connection
+	// broke, or the context ended and the database did not answer soon after. The change may have been made, or be made
+	// yet. It is never tried again by itself; read the row, or make the update so that it can be repeated. It is the only
+	// error that does not mean that nothing was changed.
+	ErrCommitUnknown = session.ErrCommitUnknown
 
 	// ErrClosed: the DB was closed.
 	ErrClosed = session.ErrClosed

@@ -18,17 +18,17 @@ const module = "github.com/raceproof/raceproof"
 // floors are the packages of this module from the bottom up, as DESIGN.md draws them. A package imports only packages
 // of lower floors. Every package stands here: a new one needs a floor before it can be built on.
 var floors = [][]string{
-	{"internal/dialect", "internal/fifo"},
+	{"internal/dialect", "internal/fifo", "internal/faultproxy", "internal/servers"},
 	{"internal/session", "internal/mapping"},
 	{""},
 	{"internal/row"},
 	{"lock", "atomic", "optimistic"},
-	{"internal/conformance"},
+	{"internal/conformance", "internal/rerun"},
 }
 
 // Of the packages below, shipped ones import the standard library, sqlx and each other. Test support may import test
 // libraries and drivers, and is imported by no shipped package and stands on no floor but its own.
-var testSupport = []string{"internal/conformance", "internal/testdb"}
+var testSupport = []string{"internal/conformance", "internal/rerun", "internal/faultproxy", "internal/servers", "internal/testdb"}
 
 type goPackage struct {
 	ImportPath string

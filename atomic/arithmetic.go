@@ -24,8 +24,11 @@ func (op operator) String() string {
 	return [...]string{"Add", "Sub", "Mul", "Div", "Mod", "Coalesce"}[op]
 }
 
-// between is what is written between the operands.
-func (op operator) between() dialect.Fragment {
+// between is what is written between the operands of a kind.
+func (op operator) between(d *dialect.Dialect, kind mapping.Kind) dialect.Fragment {
+	if op == div && kind == mapping.Integer {
+		return d.Quotient
+	}
 	return [...]dialect.Fragment{" + ", " - ", " * ", " / ", " % ", ", "}[op]
 }
 
@@ -112,7 +115,7 @@ func (n arithmetic) write(s *dialect.SQL, m *mapping.Mapping) {
 		// One guard around the whole is enough: what overflowed is a REAL, and stays one through all that follows.
 		// Only an infinite REAL could come to nothing, and maxFactors keeps it finite; and one that % takes for zero,
 		// which has a guard of its own.
-		s.Integer(func(s *dialect.SQL) { n.bare(s, m) })
+		s.WithinIntegers(func(s *dialect.SQL) { n.bare(s, m) })
 		return
 	}
 	n.bare(s, m)
@@ -131,22 +134,22 @@ func (n arithmetic) bare(s *dialect.SQL, m *mapping.Mapping) {
 	}
 	s.Add("(")
 	kind := n.kind(s, m)
-	operand := func(o node) func(*dialect.SQL) {
+	operand := func(o, other node) func(*dialect.SQL) {
 		return func(s *dialect.SQL) {
 			if a, ok := o.(arithmetic); ok && kind == mapping.Integer {
 				a.bare(s, m) // the guard around the whole is enough
 			} else {
-				o.write(s, m)
+				writeBeside(s, m, o, other)
 			}
 		}
 	}
-	left, right := operand(n.left), operand(n.right)
+	left, right := operand(n.left, n.right), operand(n.right, n.left)
 	if n.op == div && kind == mapping.Float {
 		s.Real(left)
 	} else {
 		left(s)
 	}
-	s.Add(n.op.between())
+	s.Add(n.op.between(s.Dialect(), kind))
 	switch _, known := divisor(n.right); {
 	case known || !n.op.divides():
 		right(s)

@@ -14,7 +14,6 @@ import (
 	"math"
 
 	"github.com/raceproof/raceproof"
-	"github.com/raceproof/raceproof/internal/dialect"
 	"github.com/raceproof/raceproof/internal/row"
 	"github.com/raceproof/raceproof/internal/session"
 )
@@ -76,19 +75,26 @@ func (u *Updater[T]) update(ctx context.Context, key any, change Change, value *
 	if err := u.table.Verify(ctx); err != nil {
 		return err
 	}
-	statement := u.statement(k, change)
+	statement, err := u.statement(k, change)
+	if err != nil {
+		return err
+	}
 	for range maxDoubts {
-		err := u.table.Pool.Write(ctx, func(q session.Querier) error {
-			found, err := u.table.Update(ctx, q, statement, k, value)
-			if err == nil && !found {
-				err = errMissed // in a transaction, what triggers have done all the same is taken back
+		missed := false
+		err := u.table.Attempt(ctx, row.DefaultPolicy, func() error {
+			err := u.table.Write(ctx, func(q session.Querier) error {
+				found, err := u.table.Update(ctx, q, statement, value)
+				if err == nil && !found {
+					err = errMissed // in a transaction, what triggers have done all the same is taken back
+				}
+				return err
+			})
+			if missed = errors.Is(err, errMissed); !missed {
+				return err
 			}
-			return err
+			return u.why(ctx, k, change)
 		})
-		if !errors.Is(err, errMissed) {
-			return err
-		}
-		if err := u.why(ctx, k, change); err != nil {
+		if err != nil || !missed {
 			return err
 		}
 	}
@@ -96,29 +102,32 @@ func (u *Updater[T]) update(ctx context.Context, key any, change Change, value *
 }
 
 // statement is the one statement that applies the change.
-func (u *Updater[T]) statement(key row.Key, change Change) *dialect.SQL {
+func (u *Updater[T]) statement(key row.Key, change Change) (row.Update, error) {
 	t := u.table
-	s := t.Pool.Dialect().NewSQL().Add("UPDATE ").Name(t.Mapping.Table).Add(" SET ")
-	for i, a := range change.assignments {
+	d := t.Pool.Dialect()
+	s := row.Update{Set: d.NewSQL(), Where: d.NewSQL(), Key: key}
+	assignments, err := change.ordered(t.Mapping, d)
+	if err != nil {
+		return s, err
+	}
+	for i, a := range assignments {
 		if i > 0 {
-			s.Add(", ")
+			s.Set.Add(", ")
 		}
-		s.Name(canonical(t.Mapping, a.column)).Add(" = ")
-		a.value.write(s, t.Mapping)
+		s.Set.Name(canonical(t.Mapping, a.column)).Add(" = ")
+		a.write(s.Set, t.Mapping)
 	}
+	t.HasKey(s.Where, key)
 	if t.Counter != "" {
-		s.Add(", ").Name(t.Counter).Add(" = ").Name(t.Counter).Add(" + 1")
-	}
-	t.Where(s, key)
-	if t.Counter != "" {
+		s.Set.Add(", ").Name(t.Counter).Add(" = ").Name(t.Counter).Add(" + 1")
 		// Also false for NULL, which + 1 would leave NULL; why tells the two apart.
-		s.Add(" AND ").Name(t.Counter).Add(" < ").Value(int64(math.MaxInt64))
+		s.Where.Add(" AND ").Name(t.Counter).Add(" < ").Integer(int64(math.MaxInt64))
 	}
 	if change.condition != nil {
-		s.Add(" AND ")
-		change.condition.write(s, t.Mapping)
+		s.Where.Add(" AND ")
+		change.condition.write(s.Where, t.Mapping)
 	}
-	return s
+	return s, nil
 }
 
 // why finds out why a statement matched no row. The answer is true of the moment when why looked. If nothing speaks
@@ -136,10 +145,14 @@ func (u *Updater[T]) why(ctx context.Context, key row.Key, change Change) error 
 	if t.Counter != "" {
 		s.Add(", ").Name(t.Counter)
 	}
-	s.Add(" FROM ").Name(t.Mapping.Table)
-	t.Where(s, key)
+	s.Add(" FROM ").Name(t.Mapping.Table).Add(" WHERE ")
+	t.HasKey(s, key)
+	inside := t.Pool.InTransaction(ctx)
+	if inside {
+		s.Add(t.Pool.Dialect().Lock) // a plain SELECT could be shown what the transaction has begun with
+	}
 	statement := s.Statement()
-	statement.Read = true
+	statement.Read, statement.Locks = true, inside
 	holds, counter, found := int64(1), row.Counter(0), false
 	dest := []any{&holds}
 	if t.Counter != "" {

@@ -94,6 +94,48 @@ func checkAssignment(m *mapping.Mapping, d *dialect.Dialect, column *mapping.Col
 	return f.fits()
 }
 
+// write adds the value, as its column takes it.
+func (a assignment) write(s *dialect.SQL, m *mapping.Mapping) {
+	l, isLiteral := a.value.(literal)
+	if !isLiteral {
+		a.value.write(s, m)
+		return
+	}
+	if m.Columns[m.Index(a.column)].Kind == mapping.Integer {
+		s.Integer(l.value)
+		return
+	}
+	s.Value(l.value)
+}
+
+// ordered returns the assignments in an order in which every value is computed from the row as it was before the
+// change, also by a database that assigns one after the other: a column is read before it is set.
+func (c Change) ordered(m *mapping.Mapping, d *dialect.Dialect) ([]assignment, error) {
+	if !d.LeftToRight {
+		return c.assignments, nil
+	}
+	rest := slices.Clone(c.assignments)
+	ordered := make([]assignment, 0, len(rest))
+	for len(rest) > 0 {
+		next := slices.IndexFunc(rest, func(a assignment) bool {
+			return !slices.ContainsFunc(rest, func(other assignment) bool {
+				return other.column != a.column && reads(other.value, m, m.Index(a.column))
+			})
+		})
+		if next < 0 {
+			var columns []string
+			for _, a := range rest {
+				columns = append(columns, fmt.Sprintf("%q", a.column))
+			}
+			return nil, fmt.Errorf("the new values of %s need each other's old ones, and the database assigns one after the other: "+
+				"use lock or optimistic", strings.Join(columns, " and "))
+		}
+		ordered = append(ordered, rest[next])
+		rest = slices.Delete(rest, next, next+1)
+	}
+	return ordered, nil
+}
+
 // index returns the index of a column, or an error that names those there are.
 func index(m *mapping.Mapping, column string) (int, error) {
 	if err := dialect.CheckName(column); err != nil {

@@ -150,8 +150,8 @@ func sum(left, right facts) (facts, error) {
 
 func writePair(s *dialect.SQL, m *mapping.Mapping, op dialect.Fragment, left, right node) {
 	s.Add("(")
-	left.write(s, m)
+	writeBeside(s, m, left, right)
 	s.Add(op)
-	right.write(s, m)
+	writeBeside(s, m, right, left)
 	s.Add(")")
 }

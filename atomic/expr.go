@@ -87,6 +87,17 @@ type node interface {
 	write(*dialect.SQL, *mapping.Mapping)
 }
 
+// reads tells whether a value is computed from a column.
+func reads(n node, m *mapping.Mapping, column int) bool {
+	switch n := n.(type) {
+	case field:
+		return m.Index(string(n)) == column
+	case arithmetic:
+		return reads(n.left, m, column) || reads(n.right, m, column)
+	}
+	return false
+}
+
 // checkBoth checks two nodes that belong together.
 func checkBoth(left, right node, m *mapping.Mapping, d *dialect.Dialect) (l, r facts, err error) {
 	if l, err = left.check(m, d); err != nil {
@@ -130,6 +141,7 @@ func (n missing) check(*mapping.Mapping, *dialect.Dialect) (facts, error) {
 	return facts{}, errors.New(string(n))
 }
 func (n missing) write(*dialect.SQL, *mapping.Mapping) {}
+func (n missing) reads(*mapping.Mapping, string) bool  { return false }
 
 // field is a column.
 type field string
@@ -144,6 +156,10 @@ func (n field) check(m *mapping.Mapping, _ *dialect.Dialect) (facts, error) {
 
 func (n field) write(s *dialect.SQL, m *mapping.Mapping) { s.Name(canonical(m, string(n))) }
 
+func (n field) reads(m *mapping.Mapping, column string) bool {
+	return canonical(m, string(n)) == column
+}
+
 // literal is a Go value, as drivers take it.
 type literal struct{ value driver.Value }
 
@@ -157,7 +173,28 @@ func (n literal) check(_ *mapping.Mapping, d *dialect.Dialect) (facts, error) {
 	return facts{kind: mapping.KindOf(reflect.TypeOf(n.value)), size: 1}, nil
 }
 
-func (n literal) write(s *dialect.SQL, _ *mapping.Mapping) { s.Value(n.value) }
+func (n literal) write(s *dialect.SQL, _ *mapping.Mapping) {
+	switch n.value.(type) {
+	case int64:
+		s.Integer(n.value)
+	case float64:
+		s.Float(n.value)
+	default:
+		s.Value(n.value)
+	}
+}
+
+// writeBeside writes an operand that stands beside another. A number with a fraction beside a column of such numbers is
+// what the column is, which can be more exact than a floating-point number.
+func writeBeside(s *dialect.SQL, m *mapping.Mapping, n, other node) {
+	l, isLiteral := n.(literal)
+	f, isField := other.(field)
+	if _, isFloat := l.value.(float64); isLiteral && isFloat && isField && m.Columns[m.Index(string(f))].Kind == mapping.Float {
+		s.Value(l.value)
+		return
+	}
+	n.write(s, m)
+}
 
 // infinite tells whether the value is an infinite number.
 func (n literal) infinite() bool {

@@ -71,21 +71,30 @@ func (u *Updater[T]) update(ctx context.Context, key any, change raceproof.Func[
 	if err := u.table.Verify(ctx); err != nil {
 		return nil, err
 	}
-	err = u.table.Pool.Transact(ctx, func(ctx context.Context, tx *session.Tx) error {
-		if r, err = u.table.Read(ctx, tx, k); err != nil {
+	err = u.table.Attempt(ctx, row.DefaultPolicy, func() error {
+		return u.table.Pool.Transact(ctx, func(ctx context.Context, tx *session.Tx) error {
+			r, err = u.change(ctx, tx, k, change)
 			return err
-		}
-		sent := tx.Statements()
-		if err := r.Apply(ctx, change); err != nil {
-			return err
-		}
-		if tx.Statements() != sent && !r.Unchanged() {
-			// The function has used the transaction. If it changed this very row, writing would undo that.
-			if err := r.Untouched(ctx, tx); err != nil {
-				return err
-			}
-		}
-		return r.Write(ctx, tx)
+		})
 	})
 	return r, err
+}
+
+// change changes the row in a transaction.
+func (u *Updater[T]) change(ctx context.Context, tx *session.Tx, key row.Key, change raceproof.Func[T]) (*row.Row[T], error) {
+	r, err := u.table.Read(ctx, tx, key, true)
+	if err != nil {
+		return nil, err
+	}
+	sent := tx.Statements()
+	if err := r.Apply(ctx, change); err != nil {
+		return nil, err
+	}
+	if tx.Statements() != sent && !r.Unchanged() {
+		// The function has used the transaction. If it changed this very row, writing would undo that.
+		if err := r.Untouched(ctx, tx); err != nil {
+			return nil, err
+		}
+	}
+	return r, r.Write(ctx, tx)
 }

@@ -124,36 +124,19 @@ func (u *Updater[T]) update(ctx context.Context, key any, change raceproof.Func[
 	if err := u.table.Verify(ctx); err != nil {
 		return nil, err
 	}
-	attempts := u.options.MaxAttempts
-	if u.table.Pool.InTransaction(ctx) {
-		attempts = 1
-	}
-	pause := u.options.MinPause
-	var conflict error // of the attempt before
-	for attempt := 1; ; attempt++ {
-		r, err := u.attempt(ctx, k, change)
-		if !u.table.IsConflict(err) {
-			if conflict != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-				err = &raceproof.RetryError{Attempts: attempt, Last: conflict, Ended: err}
-			}
-			return r, err
-		}
-		if attempt == attempts {
-			return nil, &raceproof.RetryError{Attempts: attempt, Last: err}
-		}
-		if ended := session.Sleep(ctx, session.Jitter(pause)); ended != nil {
-			return nil, &raceproof.RetryError{Attempts: attempt, Last: err, Ended: ended}
-		}
-		conflict, pause = err, min(2*pause, u.options.MaxPause)
-	}
+	var r *row.Row[T]
+	err = u.table.Attempt(ctx, row.Policy(u.options), func() (err error) {
+		r, err = u.attempt(ctx, k, change)
+		return err
+	})
+	return r, err
 }
 
 // attempt is one round. Its read and its write are a transaction each: a read in the transaction of the attempt before
 // could be shown the same old row for ever.
 func (u *Updater[T]) attempt(ctx context.Context, key row.Key, change raceproof.Func[T]) (r *row.Row[T], err error) {
-	pool := u.table.Pool
-	err = pool.Read(ctx, func(q session.Querier) error {
-		r, err = u.table.Read(ctx, q, key)
+	err = u.table.Pool.Read(ctx, func(q session.Querier) error {
+		r, err = u.table.Read(ctx, q, key, false)
 		return err
 	})
 	if err != nil {
@@ -165,7 +148,7 @@ func (u *Updater[T]) attempt(ctx context.Context, key row.Key, change raceproof.
 	if r.Unchanged() {
 		return r, session.Ended(ctx)
 	}
-	if err := pool.Write(ctx, func(q session.Querier) error { return r.Write(ctx, q) }); err != nil {
+	if err := u.table.Write(ctx, func(q session.Querier) error { return r.Write(ctx, q) }); err != nil {
 		return nil, err
 	}
 	return r, nil

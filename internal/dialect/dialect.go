@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A Dialect is one database's text and abilities. Dialects are values that never change.
@@ -14,14 +15,38 @@ type Dialect struct {
 	Name    string
 	Drivers []string // the names under which database/sql knows its drivers
 
-	quote byte // encloses an identifier
+	packages []string // of the types of its drivers
 
-	// Begin opens a transaction that no other writer can come between.
+	quote    byte // encloses an identifier
+	numbered bool // parameters are $1, $2 and so on, and have the types that the text gives them
+
+	transactions
+	waits
+	writes
+	values
+	arithmetic
+
+	errors classifier
+}
+
+// transactions is how a database's transactions begin and end.
+type transactions struct {
+	// Begin opens a transaction; on a database with one write lock, one that no other writer can come between.
 	Begin string
 
-	// Outside succeeds outside a transaction, which it begins, and fails inside one. It is empty where a transaction
-	// does not end without its errors saying so.
-	Outside string
+	// Probe changes nothing inside a transaction. Its error, or that there is none, tells whether it was inside one, see
+	// Dialect.Outside.
+	Probe string
+
+	// CommitChecked commits, and fails where Commit would say nothing of it: outside a transaction, and in one that an
+	// error has aborted. It is empty where Outside finds that out before.
+	CommitChecked string
+
+	// QueriesEnd: an error that only whoever reads a query's rows sees can end the transaction.
+	QueriesEnd bool
+
+	// ErrorsAbort: after an error a transaction does nothing any more until it is rolled back, to a savepoint or whole.
+	ErrorsAbort bool
 
 	// OneWriter: the database has one write lock for everything, so that writers of one process are better queued in
 	// front of it than left to poll for it.
@@ -31,23 +56,74 @@ type Dialect struct {
 	// interrupting it costs more than waiting for it.
 	InProcess bool
 
-	// WaitLimit reads, and SetWaitLimit writes, how many milliseconds a statement of this connection waits for a lock.
-	WaitLimit    string
-	SetWaitLimit string
+	// Prepares: a statement that is not prepared costs a round trip more, or much time.
+	Prepares bool
 
 	// Databases lists the attached databases and their files; a database without a file is private to its connection
 	// unless the connections share a cache.
 	Databases string
+}
 
+// waits is how a database waits for locks.
+type waits struct {
+	// WaitLimit reads how many milliseconds a statement waits for a lock, 0 for ever, and SetWaitLimit sets it for a
+	// connection that waits by polling.
+	WaitLimit    string
+	SetWaitLimit string
+
+	// beginWaiting is Begin for a transaction whose statements wait for a lock for at most so many milliseconds.
+	beginWaiting string
+
+	// waiting is added to the condition of a statement, around a number of milliseconds, and prefixed to a statement, with
+	// a number of seconds in it: the statement waits for a lock for that long at the most.
+	waiting [2]Fragment
+	prefix  string
+}
+
+// writes is how a database locks, changes and returns rows.
+type writes struct {
+	// Lock is the end of a SELECT that locks its rows: as weakly as keeps others from changing them.
+	Lock Fragment
+
+	// Returning: there is UPDATE ... RETURNING. ReturningInside: it is the best way in a transaction too.
+	Returning       bool
+	ReturningInside bool
+
+	// Columns yields the name and the type of each column of a table, and whether it can be NULL; Uniques yields the
+	// columns of each unique index, separated by commas. They are empty where a statement of its own can be undone after it
+	// has yielded a row, so that it need not be known before whether there is one and it can be read.
+	Columns func(s *SQL, table string)
+	Uniques func(s *SQL, table string)
+
+	// CountsChanged: an UPDATE does not count the rows that it finds but leaves as they are.
+	CountsChanged bool
+
+	// LeftToRight: an assignment sees what those before it in the statement have assigned.
+	LeftToRight bool
+
+	// Strict yields text that contains the word StrictWord, if the connection refuses values that a column cannot hold.
+	Strict     string
+	StrictWord string
+
+	// FoldsNames: the names of columns are compared without regard to case, though they are quoted.
+	FoldsNames bool
+}
+
+// values is what a database makes of values.
+type values struct {
 	// TimesAreTexts: the database compares times as the texts that they were stored as, whatever their zones.
 	TimesAreTexts bool
 
 	// Untyped: a column stores what it is given, and arithmetic makes of it what it can.
 	Untyped bool
 
-	// NaNIsNull: the database stores a NaN as NULL, without an error.
-	NaNIsNull bool
+	// NoNaN: the database stores a NaN as something else, without an error. NoInfinity: it has no infinite numbers.
+	NoNaN      bool
+	NoInfinity bool
+}
 
+// arithmetic is what a database computes otherwise than others.
+type arithmetic struct {
 	// integerGuard encloses an integer expression, twice, in SQL that fails if the result is not an integer; zeroGuard
 	// encloses a divisor in SQL that fails if it is zero. Both are empty where the database fails by itself.
 	integerGuard [3]Fragment
@@ -57,12 +133,15 @@ type Dialect struct {
 	// real encloses the dividend of a division that is to keep its fraction.
 	real [2]Fragment
 
-	classify func(error) Class
+	// Quotient stands between two integers whose quotient is to drop its fraction.
+	Quotient Fragment
 }
 
 // known lists the dialects by name.
 var known = map[string]*Dialect{
-	sqlite.Name: sqlite,
+	sqlite.Name:   sqlite,
+	postgres.Name: postgres,
+	mysql.Name:    mysql,
 }
 
 // Names returns the names of the dialects.
@@ -76,28 +155,51 @@ func ByName(name string) (*Dialect, error) {
 	return nil, fmt.Errorf("unknown dialect %q: there is %s", name, strings.Join(Names(), ", "))
 }
 
-// ByDriver returns the dialect of the database that a driver talks to. The driver is known by the name that it was
-// registered under or, as services also register drivers under names of their own, by the package of its type.
+// ByDriver returns the dialect of the database that a driver talks to. The driver is known by the package of its type,
+// as services also register drivers under names of their own, or by the name that it was registered under.
 func ByDriver(name, typePackage string) (*Dialect, error) {
+	var drivers []string
+	for _, d := range known {
+		if slices.Contains(d.packages, typePackage) {
+			return d, nil
+		}
+		drivers = append(drivers, d.Drivers...)
+	}
 	for _, d := range known {
 		if slices.Contains(d.Drivers, name) {
 			return d, nil
 		}
-	}
-	for pkg, d := range driverPackages {
-		if typePackage == pkg {
-			return d, nil
-		}
-	}
-	var drivers []string
-	for _, d := range known {
-		drivers = append(drivers, d.Drivers...)
 	}
 	slices.Sort(drivers)
 	return nil, fmt.Errorf("unknown driver %q: known are %s; if it talks to a database of a known dialect, name the dialect",
 		name, strings.Join(drivers, ", "))
 }
 
-var driverPackages = map[string]*Dialect{
-	"github.com/mattn/go-sqlite3": sqlite,
+// BeginWaiting returns the text that begins a transaction whose statements wait for a lock for at most limit; 0 is as
+// long as the connection is set to.
+func (d *Dialect) BeginWaiting(limit time.Duration) string {
+	if limit == 0 || d.beginWaiting == "" {
+		return d.Begin
+	}
+	return fmt.Sprintf(d.beginWaiting, milliseconds(limit))
+}
+
+// WaitPrefix returns what is written before a statement that is to wait for a lock for about limit, and less than
+// twice as long at the most; 0 is as long as the connection is set to. Few texts come of it, so that statements can be
+// prepared with them.
+func (d *Dialect) WaitPrefix(limit time.Duration) string {
+	if limit == 0 || d.prefix == "" {
+		return ""
+	}
+	seconds := int64(1)
+	for time.Duration(seconds)*time.Second < limit {
+		seconds *= 2
+	}
+	return fmt.Sprintf(d.prefix, seconds, seconds)
+}
+
+// milliseconds rounds up: 0 would be for ever.
+func milliseconds(d time.Duration) int64 {
+	const longest = 1<<31 - 1
+	return min(max(int64((d+time.Millisecond-1)/time.Millisecond), 1), longest)
 }

@@ -2,7 +2,9 @@ package dialect
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -18,6 +20,9 @@ type Statement struct {
 
 	// Read: it changes nothing, so that nothing can go wrong any more once its first row is there.
 	Read bool
+
+	// Locks: it may have to wait for a lock.
+	Locks bool
 }
 
 // SQL is a statement in the making. Every way of adding to it is safe for what it takes: text from the source, a
@@ -61,10 +66,27 @@ func (s *SQL) quoted(name string) *SQL {
 
 // Value binds a value.
 func (s *SQL) Value(v any) *SQL {
-	s.text.WriteByte('?')
+	s.text.WriteByte(parameter)
 	s.args = append(s.args, v)
 	return s
 }
+
+// Integer binds an integer, or NULL, as a 64-bit one. Where parameters have the types of what they stand beside, it would
+// otherwise be refused by the driver if it does not fit that, or be taken for text.
+func (s *SQL) Integer(v any) *SQL { return s.cast(v, "bigint") }
+
+// Float binds a number with a fraction as one, where it would otherwise be taken for an integer.
+func (s *SQL) Float(v any) *SQL { return s.cast(v, "double precision") }
+
+func (s *SQL) cast(v any, as Fragment) *SQL {
+	if !s.dialect.numbered {
+		return s.Value(v)
+	}
+	return s.Add("CAST(").Value(v).Add(" AS ").Add(as).Add(")")
+}
+
+// parameter stands for a parameter while the statement is made. No name and no fragment contains it.
+const parameter = '?'
 
 // Append adds a part of a statement that was made apart.
 func (s *SQL) Append(part *SQL) *SQL {
@@ -73,8 +95,8 @@ func (s *SQL) Append(part *SQL) *SQL {
 	return s
 }
 
-// Integer adds an expression over integers such that a result that is not one (it overflowed) fails the statement.
-func (s *SQL) Integer(expression func(*SQL)) { s.guarded(s.dialect.integerGuard, expression) }
+// WithinIntegers adds an expression over integers such that a result that is not one (it overflowed) fails the statement.
+func (s *SQL) WithinIntegers(expression func(*SQL)) { s.guarded(s.dialect.integerGuard, expression) }
 
 // Divisor adds an expression such that zero fails the statement.
 func (s *SQL) Divisor(expression func(*SQL)) { s.guarded(s.dialect.zeroGuard, expression) }
@@ -101,8 +123,39 @@ func (s *SQL) guarded(guard [3]Fragment, expression func(*SQL)) {
 	s.Add(guard[2])
 }
 
+// WaitAtMost adds to a condition that the statement waits for a lock for at most limit; 0 is as long as the connection is
+// set to. It adds nothing where that is said otherwise.
+func (s *SQL) WaitAtMost(limit time.Duration) *SQL {
+	if limit == 0 || s.dialect.waiting[0] == "" {
+		return s
+	}
+	return s.Add(s.dialect.waiting[0]).Value(strconv.FormatInt(milliseconds(limit), 10)).Add(s.dialect.waiting[1])
+}
+
 // Statement returns what was made.
-func (s *SQL) Statement() Statement { return Statement{Text: s.text.String(), Args: s.args} }
+func (s *SQL) Statement() Statement {
+	text := s.text.String()
+	if s.dialect.numbered {
+		text = withNumbers(text)
+	}
+	return Statement{Text: text, Args: s.args}
+}
+
+// withNumbers returns the text with $1, $2 and so on in the place of its parameters.
+func withNumbers(text string) string {
+	var b strings.Builder
+	b.Grow(len(text) + 8)
+	for n := 1; ; n++ {
+		before, after, found := strings.Cut(text, string(parameter))
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		b.WriteByte('$')
+		b.WriteString(strconv.Itoa(n))
+		text = after
+	}
+}
 
 // maxName is the longest name in bytes that every supported database keeps whole: PostgreSQL cuts longer ones off
 // without an error (https://www.postgresql.org/docs/current/sql-syntax-lexical.html).

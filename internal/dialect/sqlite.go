@@ -2,43 +2,57 @@ package dialect
 
 // sqlite is SQLite 3.35 or newer, which has RETURNING.
 var sqlite = &Dialect{
-	Name:    "sqlite",
-	Drivers: []string{"sqlite3"},
+	Name:     "sqlite",
+	Drivers:  []string{"sqlite3", "sqlite"},
+	packages: []string{"github.com/mattn/go-sqlite3", "modernc.org/sqlite", "github.com/ncruces/go-sqlite3/driver"},
 
 	// Not a double quote: SQLite reads "name" as a string if there is no such column, so that a misspelt column would
 	// become a text instead of an error (https://www.sqlite.org/quirks.html#dblquote).
 	quote: '`',
 
-	// A deferred BEGIN that reads and then writes fails at once, whatever the busy timeout, if somebody else wrote in
-	// between (https://www.sqlite.org/isolation.html). BEGIN IMMEDIATE takes the write lock first.
-	Begin: "BEGIN IMMEDIATE",
-	// Transactions do not nest, so a BEGIN inside one fails, and changes nothing.
-	Outside:   "BEGIN",
-	OneWriter: true,
-	InProcess: true,
-
-	WaitLimit:    "PRAGMA busy_timeout",
-	SetWaitLimit: "PRAGMA busy_timeout = %d",
-	Databases:    "SELECT name, coalesce(file, '') FROM pragma_database_list",
-
-	// % casts both sides to integers first, so that what overflowed and was divided can be zero to it.
-	modGuard: [3]Fragment{"CASE CAST(", " AS INTEGER) WHEN 0 THEN zeroblob(9223372036854775807) ELSE ", " END"},
-
-	TimesAreTexts: true,
-	Untyped:       true,
-	NaNIsNull:     true,
-
-	// A NUMERIC column stores 7.0 as the integer 7, and integers divide without a fraction.
-	real: [2]Fragment{"CAST(", " AS REAL)"},
-
-	// An integer operation that overflows yields a REAL (https://www.sqlite.org/datatype3.html), which an INTEGER
-	// column then stores. SQL outside a trigger cannot raise an error, but a blob beyond every limit is one, with a code
-	// of its own; CASE evaluates it only when its turn comes.
-	integerGuard: [3]Fragment{"CASE typeof(", ") WHEN 'real' THEN zeroblob(9223372036854775807) ELSE ", " END"},
-	// A division by zero yields NULL.
-	zeroGuard: [3]Fragment{"CASE ", " WHEN 0 THEN zeroblob(9223372036854775807) ELSE ", " END"},
-
-	classify: classifySQLite,
+	transactions: transactions{
+		// A deferred BEGIN that reads and then writes fails at once, whatever the busy timeout, if somebody else wrote in
+		// between (https://www.sqlite.org/isolation.html). BEGIN IMMEDIATE takes the write lock first.
+		Begin: "BEGIN IMMEDIATE",
+		// Transactions do not nest, so a BEGIN inside one fails, and changes nothing.
+		Probe: "BEGIN",
+		// An interrupt, a full disk and others roll the whole transaction back
+		// (https://www.sqlite.org/lang_transaction.html, "Response To Errors Within A Transaction").
+		QueriesEnd: true,
+		OneWriter:  true,
+		InProcess:  true,
+		Prepares:   true,
+		Databases:  "SELECT name, coalesce(file, '') FROM pragma_database_list",
+	},
+	waits: waits{
+		WaitLimit:    "PRAGMA busy_timeout",
+		SetWaitLimit: "PRAGMA busy_timeout = %d",
+	},
+	writes: writes{
+		// In a transaction reading the row again is faster than RETURNING, which copies the row to a table of its own, and
+		// sees what AFTER triggers have done.
+		Returning:  true,
+		FoldsNames: true,
+	},
+	values: values{
+		TimesAreTexts: true,
+		Untyped:       true,
+		NoNaN:         true,
+	},
+	arithmetic: arithmetic{
+		// An integer operation that overflows yields a REAL (https://www.sqlite.org/datatype3.html), which an INTEGER
+		// column then stores. SQL outside a trigger cannot raise an error, but a blob beyond every limit is one, with a code
+		// of its own; CASE evaluates it only when its turn comes.
+		integerGuard: [3]Fragment{"CASE typeof(", ") WHEN 'real' THEN zeroblob(9223372036854775807) ELSE ", " END"},
+		// A division by zero yields NULL.
+		zeroGuard: [3]Fragment{"CASE ", " WHEN 0 THEN zeroblob(9223372036854775807) ELSE ", " END"},
+		// % casts both sides to integers first, so that what overflowed and was divided can be zero to it.
+		modGuard: [3]Fragment{"CASE CAST(", " AS INTEGER) WHEN 0 THEN zeroblob(9223372036854775807) ELSE ", " END"},
+		// A NUMERIC column stores 7.0 as the integer 7, and integers divide without a fraction.
+		real:     [2]Fragment{"CAST(", " AS REAL)"},
+		Quotient: " / ",
+	},
+	errors: sqliteErrors{},
 }
 
 // SQLite's primary result codes that decide something here, and one extended code (https://www.sqlite.org/rescode.html).
@@ -49,8 +63,10 @@ const (
 	sqliteBusySnapshot = 5 | 2<<8
 )
 
-func classifySQLite(err error) Class {
-	code, ok := code(err)
+type sqliteErrors struct{}
+
+func (sqliteErrors) class(err error) Class {
+	code, ok := number(err)
 	if !ok {
 		return Other
 	}
@@ -65,3 +81,13 @@ func classifySQLite(err error) Class {
 	}
 	return Other
 }
+
+// The probe finds out.
+func (sqliteErrors) endsTransaction(error) bool { return false }
+
+func (sqliteErrors) outside(probe error) bool { return probe == nil }
+
+// What runs in this process tells how it ended.
+func (sqliteErrors) refused(error) bool { return true }
+
+func (sqliteErrors) fromServer(error) bool { return true }

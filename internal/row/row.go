@@ -27,10 +27,10 @@ type Row[T any] struct {
 	changed []int // the columns to write
 }
 
-// Read reads the row with the key. In a transaction that holds the lock, nobody can change it before that is over.
-func (t *Table[T]) Read(ctx context.Context, q session.Querier, key Key) (*Row[T], error) {
+// Read reads the row with the key. If it locks the row, nobody else can change it before the transaction is over.
+func (t *Table[T]) Read(ctx context.Context, q session.Querier, key Key, locks bool) (*Row[T], error) {
 	r := &Row[T]{table: t, key: key}
-	if err := r.read(ctx, q); err != nil {
+	if err := r.read(ctx, q, locks); err != nil {
 		return nil, err
 	}
 	before, err := t.Snapshot(reflect.ValueOf(&r.Value).Elem())
@@ -42,40 +42,91 @@ func (t *Table[T]) Read(ctx context.Context, q session.Querier, key Key) (*Row[T
 }
 
 // read puts the row as it is now into Value.
-func (r *Row[T]) read(ctx context.Context, q session.Querier) error {
+func (r *Row[T]) read(ctx context.Context, q session.Querier, locks bool) error {
 	var fresh T // a Scan method may add to what is there
 	r.Value = fresh
-	found, err := r.table.scan(ctx, q, dialect.Statement{Text: r.table.read, Args: r.key, Read: true}, &r.Value, &r.version)
+	found, err := r.table.scan(ctx, q, r.table.selects(r.key, locks), &r.Value, &r.version)
 	if err == nil && !found {
 		err = raceproof.ErrNotFound
 	}
 	return err
 }
 
-// Update runs an UPDATE of the row with the key, puts the row as it is then into value, and reports whether there was
-// one to update.
-func (t *Table[T]) Update(ctx context.Context, q session.Querier, update *dialect.SQL, key Key, value *T) (found bool, err error) {
+// An Update is an UPDATE statement in the making.
+type Update struct {
+	Set   *dialect.SQL // the assignments
+	Where *dialect.SQL // the condition, which selects at most the row with Key
+	Key   Key
+}
+
+// SQL returns the statement of an Update.
+func (t *Table[T]) SQL(u Update) *dialect.SQL {
+	return t.sql().Add("UPDATE ").Name(t.Table).Add(" SET ").Append(u.Set).Add(" WHERE ").Append(u.Where)
+}
+
+// Write calls f to run an Update: as a transaction of its own where that can be, else in a transaction.
+func (t *Table[T]) Write(ctx context.Context, f func(session.Querier) error) error {
+	return t.Pool.Write(ctx, t.alone.Load(), f)
+}
+
+// Update runs an UPDATE, puts the row as it is then into value, and reports whether there was one to update.
+func (t *Table[T]) Update(ctx context.Context, q session.Querier, u Update, value *T) (found bool, err error) {
 	var fresh T // a Scan method may add to what is there
 	*value = fresh
-	tx, ok := q.(*session.Tx)
-	if !ok {
-		s := update.Statement()
-		s.Text += t.returning
-		return t.scan(ctx, q, s, value, nil)
+	d := t.Pool.Dialect()
+	s := t.SQL(u)
+	tx, inside := q.(*session.Tx)
+	if d.Returning && (d.ReturningInside || !inside) {
+		if !inside {
+			s.WaitAtMost(t.Pool.WaitAtMost(ctx))
+		}
+		return t.scan(ctx, q, locking(s.Add(" RETURNING ").Append(t.columns)), value, nil)
 	}
-	// Nobody can change the row between the two. They are faster than RETURNING on SQLite, which copies the row to a
-	// table of its own, and see what AFTER triggers have done.
-	switch n, err := tx.Change(ctx, update.Statement()); {
-	case err != nil || n == 0:
+	// Nobody can change the row between the two statements.
+	n, err := tx.Change(ctx, locking(s))
+	switch {
+	case err != nil:
 		return false, err
 	case n > 1:
 		return false, session.ErrAmbiguous
+	case n == 0 && d.CountsChanged && t.Counter == "":
+		if n, err = t.recount(ctx, tx, u, locking(s)); err != nil {
+			return false, err
+		}
 	}
-	found, err = t.scan(ctx, q, dialect.Statement{Text: t.read, Args: key, Read: true}, value, new(int64))
+	if n == 0 {
+		return false, nil
+	}
+	found, err = t.scan(ctx, q, t.selects(u.Key, false), value, new(int64))
 	if err == nil && !found {
 		err = errors.New("the row was updated and then was gone: a trigger has deleted it")
 	}
 	return found, err
+}
+
+func locking(s *dialect.SQL) dialect.Statement {
+	statement := s.Statement()
+	statement.Locks = true
+	return statement
+}
+
+// recount finds out whether an UPDATE that has changed no row has found one, and left it as it is: the row is locked
+// then, if there is one. In a table with a version it could not have been left as it is.
+func (t *Table[T]) recount(ctx context.Context, tx *session.Tx, u Update, update dialect.Statement) (int64, error) {
+	d := t.Pool.Dialect()
+	s := t.sql().Add("SELECT 1 FROM ").Name(t.Table).Add(" WHERE ").Append(u.Where).Add(d.Lock)
+	statement := locking(s)
+	statement.Read = true
+	found, err := tx.One(ctx, statement, new(int64))
+	if err != nil || !found {
+		return 0, err
+	}
+	// If the condition has come to hold only since the UPDATE, this one, under the lock, changes the row or finds nothing
+	// to change in it.
+	if _, err := tx.Change(ctx, update); err != nil {
+		return 0, err
+	}
+	return 1, nil
 }
 
 // scan runs a statement that yields the mapped columns and, if version is not nil, the hidden version.
@@ -165,7 +216,7 @@ func (r *Row[T]) Apply(ctx context.Context, f raceproof.Func[T]) error {
 // function had the chance to change the row in the same transaction.
 func (r *Row[T]) Untouched(ctx context.Context, q session.Querier) error {
 	now := &Row[T]{table: r.table, key: r.key}
-	switch err := now.read(ctx, q); {
+	switch err := now.read(ctx, q, true); {
 	case errors.Is(err, raceproof.ErrNotFound):
 		return ErrStale
 	case err != nil:
@@ -198,7 +249,7 @@ func (r *Row[T]) Write(ctx context.Context, q session.Querier) error {
 		return ErrVersionFull
 	}
 	var after T // not Value itself: if the database is busy, Write is called again with it
-	found, err := r.table.Update(ctx, q, r.update(), r.key, &after)
+	found, err := r.table.Update(ctx, q, r.update(), &after)
 	switch {
 	case err != nil:
 		return err
@@ -210,29 +261,28 @@ func (r *Row[T]) Write(ctx context.Context, q session.Querier) error {
 }
 
 // update is the statement that writes the row.
-func (r *Row[T]) update() *dialect.SQL {
+func (r *Row[T]) update() Update {
 	t := r.table
 	v := reflect.ValueOf(&r.Value).Elem()
-	s := t.sql().Add("UPDATE ").Name(t.Table).Add(" SET ")
+	u := Update{t.sql(), t.sql(), r.key}
 	for i, column := range r.changed {
 		if i > 0 {
-			s.Add(", ")
+			u.Set.Add(", ")
 		}
-		s.Name(t.Columns[column].Name).Add(" = ").Value(t.Columns[column].Field(v).Interface())
+		u.Set.Name(t.Columns[column].Name).Add(" = ")
+		t.bind(u.Set, column, t.Columns[column].Field(v).Interface())
 	}
+	t.HasKey(u.Where, r.key)
 	if t.Counter != "" {
-		s.Add(", ").Name(t.Counter).Add(" = ").Value(r.version + 1)
+		u.Set.Add(", ").Name(t.Counter).Add(" = ").Integer(r.version + 1)
+		u.Where.Add(" AND ").Name(t.Counter).Add(" = ").Integer(r.version)
 	}
-	t.Where(s, r.key)
-	if t.Counter != "" {
-		s.Add(" AND ").Name(t.Counter).Add(" = ").Value(r.version)
-	}
-	return s
+	return u
 }
 
 // CheckValue refuses a value that the database would store as something else without saying so.
 func CheckValue(d *dialect.Dialect, value any) error {
-	if !d.NaNIsNull {
+	if !d.NoNaN && !d.NoInfinity {
 		return nil
 	}
 	switch value.(type) {
@@ -241,8 +291,9 @@ func CheckValue(d *dialect.Dialect, value any) error {
 	}
 	// What cannot be converted is left to the driver, which says so.
 	converted, _ := driver.DefaultParameterConverter.ConvertValue(value)
-	if f, ok := converted.(float64); ok && math.IsNaN(f) {
-		return fmt.Errorf("%w: the database would store NaN as NULL", raceproof.ErrOutOfRange)
+	f, isFloat := converted.(float64)
+	if isFloat && (d.NoNaN && math.IsNaN(f) || d.NoInfinity && math.IsInf(f, 0)) {
+		return fmt.Errorf("%w: the database cannot store %v", raceproof.ErrOutOfRange, f)
 	}
 	return nil
 }
@@ -257,19 +308,15 @@ func (t *Table[T]) Wrap(key any, err error) error {
 	case dialect.OutOfRange:
 		err = fmt.Errorf("%w: an integer overflow, a division by zero, or more than the database can hold: %w", raceproof.ErrOutOfRange, err)
 	case dialect.Conflict:
-		err = fmt.Errorf("%w: %w", raceproof.ErrConflict, err)
+		if !errors.Is(err, raceproof.ErrConflict) {
+			err = fmt.Errorf("%w: %w", raceproof.ErrConflict, err)
+		}
+	case dialect.Busy:
+		if !errors.Is(err, raceproof.ErrLocked) {
+			err = fmt.Errorf("%w: %w", raceproof.ErrLocked, err)
+		}
 	}
 	return fmt.Errorf("raceproof: update %s with key %v: %w", t.Table, key, err)
-}
-
-// IsConflict tells whether an attempt failed because somebody else changed the row, and could succeed if made again.
-// The error of a caller's function is none, whatever it wraps.
-func (t *Table[T]) IsConflict(err error) bool {
-	var own *FuncError
-	if err == nil || errors.As(err, &own) {
-		return false
-	}
-	return errors.Is(err, ErrStale) || t.Pool.Dialect().Classify(err) == dialect.Conflict
 }
 
 // Invalid says what was wrong with the arguments that an updater was made with.

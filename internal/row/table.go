@@ -20,10 +20,11 @@ type Table[T any] struct {
 	*mapping.Mapping
 	Pool *session.Pool
 
-	read      string // the text that selects a row by its key: the mapped columns, and the version if it is hidden
-	returning string // the end of a statement that yields the row as it is after it
+	read    string       // the text that selects a row by its key: the mapped columns, and the version if it is hidden
+	columns *dialect.SQL // the mapped columns
 
 	verified atomic.Bool
+	alone    atomic.Bool // an UPDATE that returns its row may be a transaction of its own
 }
 
 // NewTable puts the table and the database together.
@@ -35,22 +36,31 @@ func NewTable[T any](db *raceproof.DB, table *raceproof.Table[T]) (*Table[T], er
 		return nil, errors.New("the Table is nil")
 	}
 	t := &Table[T]{Mapping: table.Mapping(), Pool: db.Pool()}
-	names := t.sql()
+	t.columns = t.sql()
 	for i, name := range t.Names() {
 		if i > 0 {
-			names.Add(", ")
+			t.columns.Add(", ")
 		}
-		names.Name(name)
+		t.columns.Name(name)
 	}
-	t.returning = t.sql().Add(" RETURNING ").Append(names).Statement().Text
-	s := t.sql().Add("SELECT ").Append(names)
+	s := t.sql().Add("SELECT ").Append(t.columns)
 	if t.Hidden() {
 		s.Add(", ").Name(t.Counter)
 	}
-	s.Add(" FROM ").Name(t.Table)
-	t.Where(s, make(Key, len(t.Key)))
+	s.Add(" FROM ").Name(t.Table).Add(" WHERE ")
+	t.HasKey(s, make(Key, len(t.Key)))
 	t.read = s.Statement().Text
 	return t, nil
+}
+
+// selects returns the statement that reads the row with a key. In a transaction it can lock the row, and then sees what
+// was committed last, which a plain SELECT need not, where a transaction goes on reading what it has begun with.
+func (t *Table[T]) selects(key Key, locks bool) dialect.Statement {
+	s := dialect.Statement{Text: t.read, Args: key, Read: true}
+	if lock := t.Pool.Dialect().Lock; locks && lock != "" {
+		s.Text, s.Locks = t.read+string(lock), true
+	}
+	return s
 }
 
 func (t *Table[T]) sql() *dialect.SQL { return t.Pool.Dialect().NewSQL() }
@@ -72,8 +82,9 @@ func (t *Table[T]) Verify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	folds := t.Pool.Dialect().FoldsNames
 	has := func(name string) bool {
-		return slices.ContainsFunc(columns, func(c string) bool { return strings.EqualFold(c, name) })
+		return slices.ContainsFunc(columns, func(c string) bool { return c == name || folds && strings.EqualFold(c, name) })
 	}
 	for _, name := range t.Names() {
 		if !has(name) {
@@ -87,17 +98,31 @@ func (t *Table[T]) Verify(ctx context.Context) error {
 		return fmt.Errorf("the table has a column %q that %s does not map: map it, or say WithVersion(%q) or WithoutVersion",
 			mapping.DefaultVersion, t.Type, mapping.DefaultVersion)
 	}
+	alone, err := t.canStandAlone(ctx)
+	if err != nil {
+		return err
+	}
+	t.alone.Store(alone)
 	t.verified.Store(true)
 	return nil
 }
 
-// Where adds the condition that selects the row with the key.
-func (t *Table[T]) Where(s *dialect.SQL, key Key) {
-	s.Add(" WHERE ")
+// HasKey adds the condition that a row has the key.
+func (t *Table[T]) HasKey(s *dialect.SQL, key Key) {
 	for i, column := range t.Key {
 		if i > 0 {
 			s.Add(" AND ")
 		}
-		s.Name(t.Columns[column].Name).Add(" = ").Value(key[i])
+		s.Name(t.Columns[column].Name).Add(" = ")
+		t.bind(s, column, key[i])
+	}
+}
+
+// bind binds a value that belongs to a column.
+func (t *Table[T]) bind(s *dialect.SQL, column int, value any) {
+	if t.Columns[column].Kind == mapping.Integer {
+		s.Integer(value)
+	} else {
+		s.Value(value)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -13,29 +14,37 @@ import (
 )
 
 // A Conn is a connection taken out of the pool. As a Querier it runs statements that are transactions of their own.
+// Nothing runs on it through database/sql's pool, which sends a statement again by itself when a driver calls its
+// connection bad: the reply to a write can be what was lost (https://github.com/golang/go/issues/11978).
 type Conn struct {
 	*sqlx.Conn
 	pool     *Pool
 	turn     bool                 // it holds the pool's turn to write
-	prepared map[string]*sql.Stmt // by their text; only for a connection that holds the turn, and so may be kept
+	keepable bool                 // it may be kept after its use
+	since    time.Time            // when it was taken out of the pool
+	used     time.Time            // when it was kept
+	prepared map[string]*sql.Stmt // by their text; only for a connection that may be kept
 	limit    time.Duration        // how long it would wait for a lock by itself, if it were not impatient
 	restore  string               // the statement that undoes impatient, or empty
 	broken   bool                 // it must not be used by anybody else
 	lent     bool                 // a caller's own statements ran on it, and may have left rows open
 }
 
-// release ends the use of the connection: it is kept for the next writer or given back to the pool, and the turn to
+// release ends the use of the connection: it is kept for the next update or given back to the pool, and the turn to
 // write goes to whoever is next.
 func (c *Conn) release() {
-	if !c.turn {
-		c.close()
-		return
+	p, turn := c.pool, c.turn
+	if turn {
+		defer p.writers.Unlock()
+		c.turn = false
 	}
-	p := c.pool
-	defer p.writers.Unlock()
-	if !p.keep(c) {
+	switch {
+	case c.keepable && p.keep(c):
+	case turn:
 		// The writers behind this one must not wait for a caller who still holds rows.
 		soon(c.close)
+	default:
+		c.close()
 	}
 }
 
@@ -62,8 +71,8 @@ func (c *Conn) close() {
 	for _, s := range c.prepared {
 		_ = s.Close()
 	}
-	c.prepared, c.turn = nil, false // what follows is not worth preparing
-	if c.restore != "" && !c.broken && c.exec(c.restore) != nil {
+	c.prepared, c.keepable = nil, false // what follows is not worth preparing
+	if c.restore != "" && !c.broken && c.upkeep(context.Background(), c.restore) != nil {
 		c.broken = true
 	}
 	if c.broken {
@@ -76,10 +85,13 @@ func (c *Conn) close() {
 // preparedAtMost bounds the statements of a connection. There are few, unless expressions are made up as callers come.
 const preparedAtMost = 64
 
-// prepare returns the prepared statement of a text, or nil if the connection will not be kept long enough.
-func (c *Conn) prepare(ctx context.Context, text string) (*sql.Stmt, error) {
-	if s := c.prepared[text]; s != nil || !c.turn {
-		return s, nil
+// prepare returns the prepared statement of a text, or nil if that would not be worth it.
+func (c *Conn) prepare(ctx context.Context, s dialect.Statement) (*sql.Stmt, error) {
+	if p := c.prepared[s.Text]; p != nil || !c.keepable {
+		return p, nil
+	}
+	if len(s.Args) == 0 && !c.pool.dialect.InProcess {
+		return nil, nil // it travels as it is
 	}
 	if len(c.prepared) >= preparedAtMost {
 		for text, s := range c.prepared {
@@ -87,34 +99,38 @@ func (c *Conn) prepare(ctx context.Context, text string) (*sql.Stmt, error) {
 			delete(c.prepared, text)
 		}
 	}
-	s, err := c.Conn.PrepareContext(ctx, text)
+	p, err := c.Conn.PrepareContext(ctx, s.Text)
 	if err != nil {
 		return nil, err
 	}
 	if c.prepared == nil {
 		c.prepared = map[string]*sql.Stmt{}
 	}
-	c.prepared[text] = s
-	return s, nil
+	c.prepared[s.Text] = p
+	return p, nil
 }
 
-// query runs a statement of this module that yields rows. Its arguments are settled.
-func (c *Conn) query(ctx context.Context, s dialect.Statement) (rows *sql.Rows, err error) {
-	prepared, err := c.prepare(ctx, s.Text)
+// query runs a statement of this module that yields rows. Its arguments are settled. If sent is false, the statement
+// has certainly not reached the database.
+func (c *Conn) query(ctx context.Context, s dialect.Statement) (rows *sql.Rows, sent bool, err error) {
+	s.Text = c.prefix(ctx, s) + s.Text
+	prepared, err := c.prepare(ctx, s)
 	switch {
 	case err != nil:
+		return nil, false, err
 	case prepared == nil:
 		rows, err = c.Conn.QueryContext(ctx, s.Text, s.Args...)
 	default:
 		rows, err = prepared.QueryContext(ctx, s.Args...)
 	}
-	return rows, c.alive(err)
+	return rows, true, err
 }
 
 // run runs a statement of this module that yields no rows, and returns how many it changed. Its arguments are settled.
 func (c *Conn) run(ctx context.Context, s dialect.Statement) (n int64, err error) {
+	s.Text = c.prefix(ctx, s) + s.Text
 	var result sql.Result
-	prepared, err := c.prepare(ctx, s.Text)
+	prepared, err := c.prepare(ctx, s)
 	switch {
 	case err != nil:
 	case prepared == nil:
@@ -123,42 +139,82 @@ func (c *Conn) run(ctx context.Context, s dialect.Statement) (n int64, err error
 		result, err = prepared.ExecContext(ctx, s.Args...)
 	}
 	if err != nil {
-		return 0, c.alive(err)
+		return 0, err
 	}
 	return result.RowsAffected()
 }
 
-// alive looks whether an error says that the connection is no more, and must not be kept.
-func (c *Conn) alive(err error) error {
-	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) {
+// prefix bounds on the server how long a statement waits for locks, so that one whose caller has gone does not.
+func (c *Conn) prefix(ctx context.Context, s dialect.Statement) string {
+	if !s.Locks {
+		return ""
+	}
+	return c.pool.dialect.WaitPrefix(remaining(ctx))
+}
+
+// failed returns an error with what is known besides: that the context has ended, which drivers report in many ways, and
+// whether the connection can still be used.
+func (c *Conn) failed(ctx context.Context, err error) error {
+	d := c.pool.dialect
+	if d.InProcess {
+		if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) {
+			c.broken = true
+		}
+		return err
+	}
+	if d.FromServer(err) {
+		return err
+	}
+	if !c.answers() {
 		c.broken = true
 	}
+	if ended := Ended(ctx); ended != nil {
+		return fmt.Errorf("%w: %w", ended, err)
+	}
 	return err
 }
 
-// upkeepTimeout bounds the statements that clean up, which no caller's context may cut short.
+// answers finds out whether the connection is still there, and asked and answered in step, after an error that was not
+// the server's own.
+func (c *Conn) answers() bool {
+	if c.broken {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	_, err := c.Conn.ExecContext(ctx, "SELECT 1")
+	return err == nil || c.pool.dialect.FromServer(err)
+}
+
+// exec sends a statement without arguments or rows.
+func (c *Conn) exec(ctx context.Context, text string) error {
+	inner, cancel := c.during(ctx)
+	defer cancel()
+	if _, err := c.run(inner, dialect.Statement{Text: text}); err != nil {
+		return c.failed(ctx, err)
+	}
+	return nil
+}
+
+// upkeepTimeout bounds the statements that clean up.
 const upkeepTimeout = 5 * time.Second
 
-// exec sends a statement that belongs to the connection's upkeep: it is short, waits for nobody, and must not be cut
-// short by a caller's context.
-func (c *Conn) exec(text string) error {
-	ctx := context.Background()
-	if !c.pool.dialect.InProcess {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, upkeepTimeout)
-		defer cancel()
+// upkeep is exec for a statement that cleans up: the end of the context does not keep it from being sent, and a server
+// that does not answer does not keep the caller.
+func (c *Conn) upkeep(ctx context.Context, text string) error {
+	if c.pool.dialect.InProcess {
+		return c.exec(context.Background(), text)
 	}
-	_, err := c.run(ctx, dialect.Statement{Text: text})
-	return err
-}
-
-// uninterrupted returns the context for a statement of this module. One that runs in this process is over in
-// microseconds; to interrupt it would cost more, and end its whole transaction.
-func (c *Conn) uninterrupted(ctx context.Context) context.Context {
-	if c.pool.dialect.InProcess && ctx.Done() != nil {
-		return context.WithoutCancel(ctx)
+	timeout := upkeepTimeout
+	if ctx.Err() != nil {
+		timeout = grace
 	}
-	return ctx
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
+	if _, err := c.run(ctx, dialect.Statement{Text: text}); err != nil {
+		return c.failed(ctx, err)
+	}
+	return nil
 }
 
 // One runs a statement that is a transaction of its own.
@@ -166,9 +222,15 @@ func (c *Conn) One(ctx context.Context, s dialect.Statement, dest ...any) (found
 	if s.Args, err = settle(s.Args); err != nil {
 		return false, err
 	}
-	rows, err := c.query(c.uninterrupted(ctx), s)
+	inner, cancel := c.during(ctx)
+	defer cancel()
+	rows, sent, err := c.query(inner, s)
 	if err != nil {
-		return false, err
+		err = c.failed(ctx, err)
+		if s.Read || !sent || c.pool.dialect.Refused(err) || !c.pool.dialect.FromServer(err) && !c.broken {
+			return false, err // the last: the driver has refused it, or its connection would be out of step
+		}
+		return false, unknown(err)
 	}
 	done := false // stays false if a caller's Scan method does not return
 	defer func() {
@@ -180,8 +242,22 @@ func (c *Conn) One(ctx context.Context, s dialect.Statement, dest ...any) (found
 	dest, captures := captured(dest)
 	found, err = scanOne(rows, s, dest, func() error { return deliver(captures) })
 	done = err == nil
+	if err != nil {
+		if !c.pool.dialect.InProcess {
+			_ = rows.Close() // before the connection is asked whether it answers
+		}
+		err = c.failed(ctx, err)
+		if !s.Read && !c.pool.dialect.Refused(err) {
+			err = unknown(err)
+		}
+	}
 	return found, err
 }
+
+// ErrCommitUnknown is documented in the root package.
+var ErrCommitUnknown = errors.New("raceproof: it is not known whether the change was committed")
+
+func unknown(err error) error { return fmt.Errorf("%w: %w", ErrCommitUnknown, err) }
 
 // scanOne scans the one row of a statement, calls deliver while the statement can still be undone, and closes the rows
 // if all went well.
@@ -195,7 +271,7 @@ func scanOne(rows *sql.Rows, s dialect.Statement, dest []any, deliver func() err
 	if err := deliver(); err != nil {
 		return false, err
 	}
-	if s.Read {
+	if s.Read && !s.Locks {
 		return true, rows.Close()
 	}
 	if rows.Next() {
@@ -213,7 +289,8 @@ var ErrAmbiguous = errors.New("the key matches more than one row")
 
 // undo takes back a statement that succeeded but whose row could not be read, before its implicit transaction is
 // committed. SQLite commits that when the statement is reset; a BEGIN in between turns the implicit transaction into
-// an explicit one (https://www.sqlite.org/lang_transaction.html), which can be rolled back.
+// an explicit one (https://www.sqlite.org/lang_transaction.html), which can be rolled back. Other databases have
+// committed it by then: there a statement stands alone only if its row can be read.
 func (c *Conn) undo(rows *sql.Rows) {
 	if !c.pool.dialect.InProcess {
 		return
@@ -222,18 +299,42 @@ func (c *Conn) undo(rows *sql.Rows) {
 	_, err := c.Conn.ExecContext(context.Background(), "BEGIN")
 	_ = rows.Close()
 	if err == nil {
-		err = c.exec("ROLLBACK")
+		err = c.exec(context.Background(), "ROLLBACK")
 	}
 	if err != nil {
 		c.broken = true
 	}
 }
 
+// Rows runs a query and scans all its rows.
+func (c *Conn) Rows(ctx context.Context, s dialect.Statement, each func(), dest ...any) error {
+	inner, cancel := c.during(ctx)
+	defer cancel()
+	rows, err := c.Conn.QueryContext(inner, s.Text, s.Args...)
+	if err != nil {
+		return c.failed(ctx, err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		if err := rows.Scan(dest...); err != nil {
+			return err
+		}
+		each()
+	}
+	if err := rows.Err(); err != nil {
+		_ = rows.Close()
+		return c.failed(ctx, err)
+	}
+	return nil
+}
+
 // Columns returns the names of the columns that a query yields.
 func (c *Conn) Columns(ctx context.Context, s dialect.Statement) ([]string, error) {
-	rows, err := c.Conn.QueryContext(c.uninterrupted(ctx), s.Text, s.Args...)
+	inner, cancel := c.during(ctx)
+	defer cancel()
+	rows, err := c.Conn.QueryContext(inner, s.Text, s.Args...)
 	if err != nil {
-		return nil, err
+		return nil, c.failed(ctx, err)
 	}
 	defer func() { _ = rows.Close() }()
 	names, err := rows.Columns()
@@ -242,5 +343,9 @@ func (c *Conn) Columns(ctx context.Context, s dialect.Statement) ([]string, erro
 	}
 	for rows.Next() { // an error may come only with the end of the rows
 	}
-	return names, rows.Err()
+	if err := rows.Err(); err != nil {
+		_ = rows.Close()
+		return nil, c.failed(ctx, err)
+	}
+	return names, nil
 }

@@ -3,42 +3,57 @@ package session
 import (
 	"context"
 	"errors"
-	"sync/atomic"
+	"sync"
 	"time"
 )
 
-// A keeper keeps the writers' connection out of the pool from one update to the next, with its statements prepared: to
-// take a connection, to make it impatient and to prepare on it costs as much as an update does. The connection goes
-// back when it is not used any more, and at the end of an update if the pool then has no other left to give.
+// A keeper keeps connections out of the pool from one update to the next, with their statements prepared: to take a
+// connection, to make it ready and to prepare on it costs as much as an update does. A connection goes back when it is
+// not used any more, after a while in any case, and at the end of an update if the pool then has no other left to give.
 type keeper struct {
-	conn    *Conn
-	uses    uint64 // of connections that were kept
-	seen    uint64 // uses when look was here last
-	watched bool   // look will be called
-
-	looks atomic.Int32 // how often look was here since a connection went back; look counts without the turn too
+	mu      sync.Mutex
+	conns   []*Conn // not in use; the one that was used last is at the end
+	watched bool    // look will be called
 }
 
-// The keeper is looked at every lookEvery. A connection that was not used since goes back to the pool, so that one
-// which somebody else needs is missing for twice that at the most; and so does one that has been kept for looksAtMost
-// looks, because the pool may have a limit on its age.
+// Kept connections are looked at every lookEvery. One that was not used since goes back to the pool, so that one which
+// somebody else needs is missing for twice that at the most; and none is kept for longer than keptAtMost, because the
+// pool may have a limit on its age.
 const (
-	lookEvery   = 10 * time.Millisecond
-	looksAtMost = 100
+	lookEvery  = 10 * time.Millisecond
+	keptAtMost = time.Second
 )
 
-// take returns the kept connection, or a new one. The caller has the writers' turn.
+// pop takes the connection that was used last, or returns nil.
+func (k *keeper) pop() *Conn {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	last := len(k.conns) - 1
+	if last < 0 {
+		return nil
+	}
+	c := k.conns[last]
+	k.conns = k.conns[:last]
+	return c
+}
+
+func (k *keeper) empty() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.conns) == 0
+}
+
+// take returns a kept connection, or a new one.
 func (p *Pool) take(ctx context.Context) (*Conn, error) {
-	c := p.kept.conn
-	if c == nil {
-		return p.connect(ctx)
-	}
-	p.kept.conn = nil
-	if p.closed() {
+	c := p.kept.pop()
+	if c != nil && p.closed() {
 		c.close()
-		return p.connect(ctx) // which says so
+		c = nil // a new one says so
 	}
-	return c, nil
+	if c != nil {
+		return c, nil
+	}
+	return p.connect(ctx)
 }
 
 // gone is a context that has ended.
@@ -59,57 +74,61 @@ func (p *Pool) closed() bool {
 	return err != gone.Err()
 }
 
-// keep keeps a connection, if it can be spared. The caller has the writers' turn.
+// keep keeps a connection, if it can be spared.
 func (p *Pool) keep(c *Conn) bool {
-	k := &p.kept
+	now := time.Now()
 	s := p.db.Stats()
 	none := s.MaxOpenConnections > 0 && s.InUse >= s.MaxOpenConnections
-	if c.broken || c.lent || none || p.shut.Load() || k.looks.Load() >= looksAtMost {
-		k.looks.Store(0)
+	if c.broken || c.lent || none || now.Sub(c.since) >= keptAtMost {
 		return false
 	}
-	k.conn = c
-	k.uses++
+	c.used = now
+	k := &p.kept
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if p.shut.Load() { // looked at under mu: Close takes what is there after it has set it
+		return false
+	}
+	k.conns = append(k.conns, c)
 	if !k.watched {
 		k.watched = true
-		k.seen = 0 // not k.uses: look comes twice before it takes the connection for idle
 		time.AfterFunc(lookEvery, p.look)
 	}
 	return true
 }
 
-// look gives the kept connection back if it is idle. One that is in use goes back after its use, see keep.
+// look gives the connections back that are idle.
 func (p *Pool) look() {
+	idle := time.Now().Add(-lookEvery)
 	k := &p.kept
-	k.looks.Add(1)
-	if !p.writers.TryLock() {
+	k.mu.Lock()
+	n := 0
+	for n < len(k.conns) && k.conns[n].used.Before(idle) {
+		n++
+	}
+	back := k.conns[:n:n]
+	k.conns = append([]*Conn(nil), k.conns[n:]...)
+	k.watched = len(k.conns) > 0
+	if k.watched {
 		time.AfterFunc(lookEvery, p.look)
-		return
 	}
-	defer p.writers.Unlock()
-	if k.conn != nil && k.uses != k.seen {
-		k.seen = k.uses
-		time.AfterFunc(lookEvery, p.look)
-		return
+	k.mu.Unlock()
+	for _, c := range back {
+		c.close()
 	}
-	if k.conn != nil {
-		k.conn.close()
-		k.conn = nil
-	}
-	k.looks.Store(0)
-	k.watched = false
 }
 
 // ErrClosed: the DB was closed.
 var ErrClosed = errors.New("raceproof: the DB is closed")
 
-// Close waits for the writer whose turn it is, gives the kept connection back, and refuses what comes later.
+// Close waits for the writer whose turn it is, gives the kept connections back, and refuses what comes later.
 func (p *Pool) Close() {
 	p.shut.Store(true)
-	p.writers.Lock(context.Background())
-	defer p.writers.Unlock()
-	if c := p.kept.conn; c != nil {
-		p.kept.conn = nil
+	if p.dialect.OneWriter {
+		p.writers.Lock(context.Background())
+		defer p.writers.Unlock()
+	}
+	for c := p.kept.pop(); c != nil; c = p.kept.pop() {
 		c.close()
 	}
 }

@@ -5,6 +5,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,8 +23,11 @@ type Pool struct {
 	// writers stands in front of a database that has one write lock: the writers of this process wait here, first come
 	// first served and without a connection, instead of polling for the lock, where the unlucky wait for seconds.
 	writers fifo.Mutex
-	kept    keeper // guarded by writers
+	kept    keeper
 	shut    atomic.Bool
+
+	inspected atomic.Bool
+	limit     atomic.Int64 // how long the pool's connections wait for a lock, as a Duration; 0: for ever
 }
 
 // NewPool returns a pool over db.
@@ -39,31 +43,38 @@ func (p *Pool) Waiting() int { return p.writers.Waiting() }
 
 // A Querier runs statements of this module: on a connection outside a transaction, or in a transaction.
 type Querier interface {
-	// One runs a statement that yields at most one row, scans the row and reports whether there was one. An error means
-	// that the statement has changed nothing, also if it is the scan that failed: outside a transaction the statement is
-	// then undone, inside one the savepoint around it must be.
+	// One runs a statement that yields at most one row, scans the row and reports whether there was one. An error that does
+	// not wrap ErrCommitUnknown means that the statement has changed nothing, also if it is the scan that failed: outside a
+	// transaction the statement is then undone, inside one the savepoint around it must be.
 	One(ctx context.Context, s dialect.Statement, dest ...any) (found bool, err error)
+	// Rows calls each after it has scanned a row of a query into dest.
+	Rows(ctx context.Context, s dialect.Statement, each func(), dest ...any) error
 	// Columns returns the names of the columns that a query yields.
 	Columns(ctx context.Context, s dialect.Statement) ([]string, error)
 }
 
-// Read calls f to run one reading statement: in the context's transaction, or else on a connection of the pool. f is
+// Read calls f to run reading statements: in the context's transaction, or else on a connection of the pool. f is
 // called again as long as its statement is refused because of a lock, until the time to wait for one is over.
 func (p *Pool) Read(ctx context.Context, f func(Querier) error) error {
-	if t := p.tx(ctx); t != nil {
-		if err := Ended(ctx); err != nil {
-			return err
-		}
-		return f(t)
+	t := p.tx(ctx)
+	if t == nil {
+		return p.single(ctx, reading, f)
 	}
-	return p.single(ctx, reading, f)
+	if err := Ended(ctx); err != nil {
+		return err
+	}
+	if p.dialect.ErrorsAbort {
+		return p.Transact(ctx, func(_ context.Context, t *Tx) error { return f(t) })
+	}
+	return f(t)
 }
 
-// Write calls f to run one writing statement that is a transaction of its own or, if the context carries a
-// transaction, a savepoint of that one. In either case an error of f leaves nothing behind. f is called again as long
-// as its statement is refused because of a lock, until the time to wait for one is over.
-func (p *Pool) Write(ctx context.Context, f func(Querier) error) error {
-	if p.InTransaction(ctx) {
+// Write calls f to run a writing statement. If it can stand alone, it is a transaction of its own; else, or if the
+// context carries a transaction, f is called in a transaction or in a savepoint of that one. In any case an error of f leaves
+// nothing behind. f is called again as long as a statement that stands alone is refused because of a lock, until the time
+// to wait for one is over.
+func (p *Pool) Write(ctx context.Context, alone bool, f func(Querier) error) error {
+	if !alone || p.InTransaction(ctx) {
 		return p.Transact(ctx, func(_ context.Context, t *Tx) error { return f(t) })
 	}
 	return p.single(ctx, writing, f)
@@ -85,9 +96,9 @@ const (
 	writing
 )
 
-// acquire takes a connection, and for writing first a turn in the queue of writers, so that whoever waits for a turn
-// holds no connection that somebody else could use. A reader takes the writers' turn and their connection if nobody
-// else wants them: it is the cheapest to have.
+// acquire takes a connection, and for writing to a database with one write lock first a turn in the queue of writers,
+// so that whoever waits for a turn holds no connection that somebody else could use. A reader takes the writers' turn and
+// their connection if nobody else wants them: it is the cheapest to have.
 func (p *Pool) acquire(ctx context.Context, a access) (c *Conn, err error) {
 	if err := Ended(ctx); err != nil {
 		return nil, err
@@ -95,9 +106,11 @@ func (p *Pool) acquire(ctx context.Context, a access) (c *Conn, err error) {
 	if p.shut.Load() {
 		return nil, ErrClosed
 	}
+	if !p.dialect.OneWriter {
+		return p.take(ctx)
+	}
 	turn := false
 	switch {
-	case !p.dialect.OneWriter:
 	case a == reading:
 		turn = p.takeIdle()
 	case p.writers.Lock(ctx):
@@ -110,15 +123,13 @@ func (p *Pool) acquire(ctx context.Context, a access) (c *Conn, err error) {
 			p.writers.Unlock()
 		}
 	}()
-	if turn {
-		c, err = p.take(ctx)
-	} else {
-		c, err = p.connect(ctx)
+	if !turn {
+		return p.connect(ctx)
 	}
-	if err != nil {
+	if c, err = p.take(ctx); err != nil {
 		return nil, err
 	}
-	c.turn = turn
+	c.turn, c.keepable = true, true
 	return c, nil
 }
 
@@ -127,7 +138,7 @@ func (p *Pool) takeIdle() bool {
 	if !p.writers.TryLock() {
 		return false
 	}
-	if p.kept.conn == nil {
+	if p.kept.empty() {
 		p.writers.Unlock()
 		return false
 	}
@@ -142,7 +153,11 @@ func (p *Pool) connect(ctx context.Context) (*Conn, error) {
 		}
 		return nil, fmt.Errorf("raceproof: take a connection: %w", err)
 	}
-	c := &Conn{Conn: conn, pool: p}
+	c := &Conn{Conn: conn, pool: p, since: time.Now(), keepable: p.dialect.Prepares && !p.dialect.OneWriter}
+	if err := c.inspect(ctx); err != nil {
+		c.close()
+		return nil, err
+	}
 	if err := c.impatient(ctx); err != nil {
 		c.close()
 		return nil, err
@@ -150,23 +165,60 @@ func (p *Pool) connect(ctx context.Context) (*Conn, error) {
 	return c, nil
 }
 
-// impatient makes the database refuse a statement that would have to wait for a lock: a driver that waits inside the
-// database cannot be called back, so that it is patiently that waits, and looks at the context.
+// inspect looks once at how the pool's connections are set up.
+func (c *Conn) inspect(ctx context.Context) error {
+	p := c.pool
+	if p.inspected.Load() {
+		return nil
+	}
+	d := p.dialect
+	if d.Strict != "" {
+		var mode string
+		if err := c.setting(ctx, d.Strict, &mode); err != nil {
+			return err
+		}
+		if !strings.Contains(mode, d.StrictWord) {
+			return fmt.Errorf("raceproof: the connection's sql_mode is %q: without STRICT_TRANS_TABLES or STRICT_ALL_TABLES "+
+				"the server stores another value in the place of one that a column cannot hold, and says nothing", mode)
+		}
+	}
+	if d.WaitLimit != "" && d.SetWaitLimit == "" {
+		var limit int64
+		if err := c.setting(ctx, d.WaitLimit, &limit); err != nil {
+			return err
+		}
+		p.limit.Store(int64(time.Duration(limit) * time.Millisecond))
+	}
+	p.inspected.Store(true)
+	return nil
+}
+
+func (c *Conn) setting(ctx context.Context, query string, dest any) error {
+	inner, cancel := c.during(ctx)
+	defer cancel()
+	if err := c.Conn.QueryRowContext(inner, query).Scan(dest); err != nil {
+		return fmt.Errorf("raceproof: look at the connection: %w", c.failed(ctx, err))
+	}
+	return nil
+}
+
+// impatient makes a database that polls for locks refuse a statement that would have to wait for one: it cannot be
+// called back, so that it is patiently that waits, and looks at the context.
 func (c *Conn) impatient(ctx context.Context) error {
 	d := c.pool.dialect
 	if d.SetWaitLimit == "" {
 		return nil
 	}
 	var limit int64
-	if err := c.Conn.QueryRowContext(c.uninterrupted(ctx), d.WaitLimit).Scan(&limit); err != nil {
-		return fmt.Errorf("raceproof: read the limit on lock waits: %w", err)
+	if err := c.setting(ctx, d.WaitLimit, &limit); err != nil {
+		return err
 	}
 	c.limit = time.Duration(limit) * time.Millisecond
 	if limit == 0 {
 		return nil
 	}
 	c.restore = fmt.Sprintf(d.SetWaitLimit, limit)
-	if err := c.exec(fmt.Sprintf(d.SetWaitLimit, 0)); err != nil {
+	if err := c.exec(ctx, fmt.Sprintf(d.SetWaitLimit, 0)); err != nil {
 		return fmt.Errorf("raceproof: limit lock waits: %w", err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -49,34 +50,67 @@ func (p *Pool) Transact(ctx context.Context, f func(context.Context, *Tx) error)
 		if err := Ended(ctx); err != nil {
 			return err
 		}
-		inner, err := outer.savepoint()
+		inner, err := outer.savepoint(ctx)
 		if err != nil {
 			return err
 		}
 		return inner.do(ctx, f, inner.releaseSavepoint, inner.rollbackToSavepoint)
 	}
-	c, err := p.acquire(ctx, writing)
+	c, err := p.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.release()
-	if err := c.patiently(ctx, func() error { return c.exec(p.dialect.Begin) }); err != nil {
-		if p.dialect.Classify(err) != dialect.Busy {
-			c.broken = true // who knows what it is in
-		}
-		return fmt.Errorf("raceproof: begin: %w", err)
-	}
 	t := &Tx{transaction: &transaction{conn: c}}
 	t.top = t
-	return t.do(ctx, f, func() error { return t.commit(ctx) }, t.rollback)
+	return t.do(ctx, f, t.commit, t.rollback)
+}
+
+// begin takes a connection and begins a transaction on it. A connection that has waited in the pool can be dead, and
+// nothing was done on it yet: the next one is tried.
+func (p *Pool) begin(ctx context.Context) (*Conn, error) {
+	for tries := 1; ; tries++ {
+		start, waited := time.Now(), p.db.Stats().Idle > 0
+		c, err := p.acquire(ctx, writing)
+		if err != nil {
+			return nil, err
+		}
+		if err = c.begin(ctx); err == nil {
+			return c, nil
+		}
+		waited = waited || c.since.Before(start)
+		if !waited || tries == deadAtMost || p.dialect.InProcess || p.dialect.FromServer(err) || ctx.Err() != nil {
+			return nil, fmt.Errorf("raceproof: begin: %w", err)
+		}
+	}
+}
+
+// deadAtMost bounds how many dead connections are tried in a row.
+const deadAtMost = 100
+
+// begin begins a transaction, or gives the connection back.
+func (c *Conn) begin(ctx context.Context) (err error) {
+	began := false
+	defer func() {
+		if !began { // also if a hook of the service's, called by the driver, has panicked
+			c.release()
+		}
+	}()
+	p := c.pool
+	err = c.patiently(ctx, func() error { return c.exec(ctx, p.dialect.BeginWaiting(p.WaitAtMost(ctx))) })
+	began = err == nil
+	if err != nil && p.dialect.Classify(err) != dialect.Busy {
+		c.broken = true // who knows what it is in
+	}
+	return err
 }
 
 // do calls f at this level, and ends the level.
-func (t *Tx) do(ctx context.Context, f func(context.Context, *Tx) error, commit func() error, rollback func()) error {
+func (t *Tx) do(ctx context.Context, f func(context.Context, *Tx) error, commit func(context.Context) error, rollback func(context.Context)) error {
 	committed := false
 	defer func() {
 		if !committed { // no recover, so a panic goes on and a Goexit too
-			rollback()
+			rollback(ctx)
 		}
 	}()
 	if err := f(&txContext{ctx, t}, t); err != nil {
@@ -85,7 +119,7 @@ func (t *Tx) do(ctx context.Context, f func(context.Context, *Tx) error, commit 
 	if err := Ended(ctx); err != nil {
 		return err
 	}
-	if err := commit(); err != nil {
+	if err := commit(ctx); err != nil {
 		return err
 	}
 	committed = true
@@ -101,32 +135,47 @@ func (t *Tx) commit(ctx context.Context) error {
 	}
 	t.closeRows()
 	t.over = ErrFinished // before COMMIT: no statement may slip in behind it
+	c, text := t.conn, "COMMIT"
+	if t.lent && c.pool.dialect.CommitChecked != "" {
+		text = c.pool.dialect.CommitChecked
+	}
 	// A COMMIT that SQLite refuses as busy waits for readers, has done nothing, and is to be sent again
 	// (https://www.sqlite.org/lang_transaction.html): a wait for a lock, not a second attempt.
-	if err := t.conn.patiently(ctx, func() error { return t.conn.exec("COMMIT") }); err != nil {
-		return fmt.Errorf("raceproof: commit: %w", err)
+	var err error
+	if c.pool.dialect.OneWriter {
+		err = c.patiently(ctx, func() error { return c.exec(ctx, text) })
+	} else {
+		err = c.exec(ctx, text)
 	}
-	return nil
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("raceproof: commit: %w", err)
+	if !c.pool.dialect.Refused(err) {
+		c.broken = true // nothing that follows may be taken for the answer
+		return unknown(err)
+	}
+	return err
 }
 
 // rollback ends a transaction that was not committed. If that fails the connection is closed, which ends it too.
-func (t *Tx) rollback() {
+func (t *Tx) rollback(ctx context.Context) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for level := t.top; level != nil; level = level.outer {
 		level.closeRows()
 	}
 	t.over = ErrFinished
-	if t.conn.exec("ROLLBACK") != nil {
+	if t.conn.broken || t.conn.upkeep(ctx, "ROLLBACK") != nil {
 		t.conn.broken = true
 	}
 }
 
 // savepoint opens a level inside this one.
-func (t *Tx) savepoint() (*Tx, error) {
-	return guarded(t, func(c *Conn) (*Tx, error) {
+func (t *Tx) savepoint(ctx context.Context) (*Tx, error) {
+	return guarded(ctx, t, func(c *Conn) (*Tx, error) {
 		inner := &Tx{transaction: t.transaction, outer: t, depth: t.depth + 1}
-		if err := c.exec("SAVEPOINT " + inner.name()); err != nil {
+		if err := c.exec(ctx, "SAVEPOINT "+inner.name()); err != nil {
 			return nil, fmt.Errorf("raceproof: savepoint: %w", err)
 		}
 		t.top = inner
@@ -135,10 +184,10 @@ func (t *Tx) savepoint() (*Tx, error) {
 }
 
 // releaseSavepoint makes what was done at this level part of the one around it.
-func (t *Tx) releaseSavepoint() error {
-	_, err := guarded(t, func(c *Conn) (struct{}, error) {
+func (t *Tx) releaseSavepoint(ctx context.Context) error {
+	_, err := guarded(ctx, t, func(c *Conn) (struct{}, error) {
 		t.closeRows()
-		if err := c.exec("RELEASE SAVEPOINT " + t.name()); err != nil {
+		if err := c.exec(ctx, "RELEASE SAVEPOINT "+t.name()); err != nil {
 			return struct{}{}, fmt.Errorf("raceproof: release savepoint: %w", err)
 		}
 		t.done, t.top = true, t.outer
@@ -148,7 +197,7 @@ func (t *Tx) releaseSavepoint() error {
 }
 
 // rollbackToSavepoint takes back what was done at this level. If it cannot, the whole transaction is over.
-func (t *Tx) rollbackToSavepoint() {
+func (t *Tx) rollbackToSavepoint(ctx context.Context) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closeRows()
@@ -156,14 +205,14 @@ func (t *Tx) rollbackToSavepoint() {
 		t.over = fmt.Errorf("%w: a nested transaction has outlived the one around it", ErrFinished)
 	}
 	t.done, t.top = true, t.outer
-	if t.lent {
+	if t.doubtful {
 		t.look(nil)
 	}
 	if t.over != nil {
 		return // the whole of it will be rolled back
 	}
 	for _, statement := range []string{"ROLLBACK TO SAVEPOINT " + t.name(), "RELEASE SAVEPOINT " + t.name()} {
-		if err := t.conn.exec(statement); err != nil {
+		if err := t.conn.upkeep(ctx, statement); err != nil {
 			t.over = fmt.Errorf("%w: %s: %w", ErrFinished, statement, err)
 			return
 		}

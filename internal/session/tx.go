@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"unicode"
 
 	"github.com/jmoiron/sqlx"
 
@@ -22,6 +24,7 @@ type transaction struct {
 	over       error      // why no more statements are sent, nil while they are
 	statements int        // how many were sent
 	lent       bool       // a caller's own statements were among them
+	doubtful   bool       // and some that can have ended the transaction without an error that was seen here
 }
 
 // A Tx is one level of a transaction: the whole, or a savepoint in it. It is a Querier for statements of this module, and
@@ -31,8 +34,10 @@ type Tx struct {
 	*transaction
 	outer *Tx // nil for the whole transaction
 	depth int
-	done  bool        // guarded by mu
-	open  []*sql.Rows // that a caller was given at this level; guarded by mu
+	done  bool // guarded by mu
+	// aborted is the error after which the database does nothing any more at this level; guarded by mu.
+	aborted error
+	open    []*sql.Rows // that a caller was given at this level; guarded by mu
 
 	single []context.CancelFunc // closes the sqlx.Rows that a caller was given at this level and has not scanned
 }
@@ -41,7 +46,7 @@ type Tx struct {
 const singleAtMost = 64
 
 // guarded runs one statement, if this level is the one to run it.
-func guarded[R any](t *Tx, statement func(*Conn) (R, error)) (result R, err error) {
+func guarded[R any](ctx context.Context, t *Tx, statement func(*Conn) (R, error)) (result R, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.usable(); err != nil {
@@ -51,13 +56,16 @@ func guarded[R any](t *Tx, statement func(*Conn) (R, error)) (result R, err erro
 	result, err = statement(t.conn)
 	if err != nil {
 		t.look(err)
+		if d := t.conn.pool.dialect; t.over == nil && d.ErrorsAbort && d.FromServer(err) {
+			t.aborted = err
+		}
 	}
 	return result, err
 }
 
 // usable returns an error if no statement may be sent at this level.
 func (t *Tx) usable() error {
-	if t.lent {
+	if t.doubtful {
 		t.look(nil)
 	}
 	switch {
@@ -68,22 +76,37 @@ func (t *Tx) usable() error {
 	case t.top != t:
 		return errors.New("raceproof: the context's transaction has a nested one open: " +
 			"use the context that the innermost function was given, from one goroutine at a time")
+	case t.aborted != nil:
+		return fmt.Errorf("%w: it can only be rolled back after an error: %w", ErrFinished, t.aborted)
 	}
 	return nil
 }
 
-// look finds out whether the transaction is still there. SQLite rolls the whole of it back when a write is interrupted,
-// or the disk is full, or memory (https://www.sqlite.org/lang_transaction.html, "Response To Errors Within A
-// Transaction"), and what followed would be committed statement by statement. Drivers do not always pass the database's
-// error on, a caller sees those of his rows alone, and may also have sent a COMMIT. So the database is asked: after an
-// error, and before each statement once a caller's own were sent.
+// look finds out whether the transaction is still there, after an error, and before each statement once a caller's own
+// can have ended it: by an error that only he sees, because it is one of his rows, or by a COMMIT. What followed would be
+// committed statement by statement. Drivers do not always pass the database's error on, so the database is asked.
 func (t *transaction) look(cause error) {
-	outside := t.conn.pool.dialect.Outside
-	if t.over != nil || outside == "" || t.conn.exec(outside) != nil {
+	c := t.conn
+	d := c.pool.dialect
+	var probe error
+	switch {
+	case t.over != nil:
 		return
+	case c.broken:
+		t.over = fmt.Errorf("%w: its connection is lost", ErrFinished)
+	case d.EndsTransaction(cause):
+		t.over = fmt.Errorf("%w: the database has ended it", ErrFinished)
+	case d.ErrorsAbort && cause != nil:
+		return // it is aborted, and not over
+	default:
+		if probe = c.upkeep(context.Background(), d.Probe); d.Outside(probe) {
+			c.broken = !d.InProcess // the probe may have left something behind
+			t.over = fmt.Errorf("%w: the database has ended it before its time", ErrFinished)
+		} else if c.broken {
+			t.over = fmt.Errorf("%w: its connection is lost: %w", ErrFinished, probe)
+		}
 	}
-	t.over = fmt.Errorf("%w: the database has ended it before its time", ErrFinished)
-	if cause != nil {
+	if cause != nil && t.over != nil {
 		t.over = fmt.Errorf("%w: %w", t.over, cause)
 	}
 }
@@ -101,13 +124,14 @@ func (t *Tx) One(ctx context.Context, s dialect.Statement, dest ...any) (found b
 		return false, err
 	}
 	dest, captures := captured(dest)
-	found, err = guarded(t, func(c *Conn) (bool, error) {
-		rows, err := c.query(c.uninterrupted(ctx), s)
+	found, err = guarded(ctx, t, func(c *Conn) (bool, error) {
+		inner, cancel := c.during(ctx)
+		defer cancel()
+		found, err := c.inside(inner, s, dest)
 		if err != nil {
-			return false, err
+			return false, c.failed(ctx, err)
 		}
-		defer func() { _ = rows.Close() }()
-		return scanOne(rows, s, dest, func() error { return nil })
+		return found, nil
 	})
 	if err == nil && found {
 		err = deliver(captures)
@@ -115,33 +139,92 @@ func (t *Tx) One(ctx context.Context, s dialect.Statement, dest ...any) (found b
 	return found && err == nil, err
 }
 
+// inside runs a statement that yields at most one row in a transaction.
+func (c *Conn) inside(ctx context.Context, s dialect.Statement, dest []any) (bool, error) {
+	rows, _, err := c.query(ctx, s)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = rows.Close() }()
+	return scanOne(rows, s, dest, func() error { return nil })
+}
+
 // Change runs a statement in the transaction and returns how many rows it changed.
 func (t *Tx) Change(ctx context.Context, s dialect.Statement) (n int64, err error) {
 	if s.Args, err = settle(s.Args); err != nil {
 		return 0, err
 	}
-	return guarded(t, func(c *Conn) (int64, error) { return c.run(c.uninterrupted(ctx), s) })
+	return guarded(ctx, t, func(c *Conn) (int64, error) {
+		inner, cancel := c.during(ctx)
+		defer cancel()
+		n, err := c.run(inner, s)
+		if err != nil {
+			return 0, c.failed(ctx, err)
+		}
+		return n, nil
+	})
+}
+
+// Rows runs a query in the transaction and scans all its rows.
+func (t *Tx) Rows(ctx context.Context, s dialect.Statement, each func(), dest ...any) error {
+	_, err := guarded(ctx, t, func(c *Conn) (struct{}, error) { return struct{}{}, c.Rows(ctx, s, each, dest...) })
+	return err
 }
 
 // Columns returns the names of the columns that a query yields.
 func (t *Tx) Columns(ctx context.Context, s dialect.Statement) ([]string, error) {
-	return guarded(t, func(c *Conn) ([]string, error) { return c.Columns(ctx, s) })
+	return guarded(ctx, t, func(c *Conn) ([]string, error) { return c.Columns(ctx, s) })
 }
 
 // lend runs one statement of a caller's.
-func lend[R any](t *Tx, args []any, statement func(*Conn, []any) (R, error)) (result R, err error) {
+func lend[R any](ctx context.Context, t *Tx, query string, args []any, statement func(*Conn, []any) (R, error)) (result R, err error) {
 	if args, err = settle(args); err != nil {
 		return result, err
 	}
-	return guarded(t, func(c *Conn) (R, error) {
+	return guarded(ctx, t, func(c *Conn) (R, error) {
 		t.lent, c.lent = true, true
+		if !plain(query) {
+			t.doubtful = true
+		}
+		result, err := statement(c, args)
+		if err != nil {
+			err = c.failed(ctx, err)
+		}
+		return result, err
+	})
+}
+
+// lendRows is lend for a query, whose rows can have errors that only the caller sees.
+func lendRows[R any](ctx context.Context, t *Tx, query string, args []any, statement func(*Conn, []any) (R, error)) (R, error) {
+	return lend(ctx, t, query, args, func(c *Conn, args []any) (R, error) {
+		if c.pool.dialect.QueriesEnd {
+			t.doubtful = true
+		}
 		return statement(c, args)
 	})
 }
 
+// plain tells whether a caller's statement is certainly one that only reads or writes rows, and cannot end the
+// transaction but by an error: COMMIT can, and so can on some databases whatever changes a table's definition.
+func plain(query string) bool {
+	query = strings.TrimRight(strings.TrimSpace(query), ";")
+	if strings.Contains(query, ";") {
+		return false // it may be several
+	}
+	word := query
+	if end := strings.IndexFunc(query, func(r rune) bool { return !unicode.IsLetter(r) }); end >= 0 {
+		word = query[:end]
+	}
+	switch strings.ToUpper(word) {
+	case "SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "WITH", "VALUES":
+		return true
+	}
+	return false
+}
+
 // QueryContext runs a caller's query in the transaction.
 func (t *Tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return lend(t, args, func(c *Conn, args []any) (*sql.Rows, error) {
+	return lendRows(ctx, t, query, args, func(c *Conn, args []any) (*sql.Rows, error) {
 		rows, err := c.Conn.QueryContext(ctx, query, args...)
 		t.remember(rows)
 		return rows, err
@@ -150,7 +233,7 @@ func (t *Tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.
 
 // QueryxContext runs a caller's query in the transaction.
 func (t *Tx) QueryxContext(ctx context.Context, query string, args ...any) (*sqlx.Rows, error) {
-	return lend(t, args, func(c *Conn, args []any) (*sqlx.Rows, error) {
+	return lendRows(ctx, t, query, args, func(c *Conn, args []any) (*sqlx.Rows, error) {
 		rows, err := c.Conn.QueryxContext(ctx, query, args...)
 		if err == nil {
 			t.remember(rows.Rows)
@@ -187,7 +270,7 @@ func (t *Tx) closeRows() {
 
 // QueryRowxContext runs a caller's query in the transaction.
 func (t *Tx) QueryRowxContext(ctx context.Context, query string, args ...any) *sqlx.Row {
-	row, err := lend(t, args, func(c *Conn, args []any) (*sqlx.Row, error) {
+	row, err := lendRows(ctx, t, query, args, func(c *Conn, args []any) (*sqlx.Row, error) {
 		ctx, cancel := context.WithCancel(ctx)
 		if len(t.single) == singleAtMost {
 			t.single[0]()
@@ -205,7 +288,7 @@ func (t *Tx) QueryRowxContext(ctx context.Context, query string, args ...any) *s
 
 // ExecContext runs a caller's statement in the transaction.
 func (t *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return lend(t, args, func(c *Conn, args []any) (sql.Result, error) {
+	return lend(ctx, t, query, args, func(c *Conn, args []any) (sql.Result, error) {
 		return c.Conn.ExecContext(ctx, query, args...)
 	})
 }

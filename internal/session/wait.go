@@ -67,11 +67,67 @@ func (c *Conn) patiently(ctx context.Context, f func() error) error {
 				deadline = time.Now().Add(c.limit)
 			}
 			if !time.Now().Before(deadline) {
-				return fmt.Errorf("%w: waited for %v, the connection's own limit: %w", ErrLocked, c.limit, err)
+				return fmt.Errorf("%w: waited for as long as the connection is set to: %w", ErrLocked, err)
 			}
 		}
 		if ended := Sleep(ctx, pause/2+Jitter(pause/2)); ended != nil {
 			return fmt.Errorf("%w: %w: %w", ErrLocked, ended, err)
 		}
 	}
+}
+
+// grace is for how long after the end of its context a statement is still waited for on a database across a network. To
+// cut it off costs the connection and leaves open what became of it; and nearly all are over in a fraction of that.
+const grace = 50 * time.Millisecond
+
+// during returns the context that a statement of this module is sent with. One that runs in this process is over in
+// microseconds; to interrupt it would cost more, and end its whole transaction. One that travels is cut off a grace
+// after the end of its context.
+func (c *Conn) during(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Done() == nil {
+		return ctx, func() {}
+	}
+	inner := context.WithoutCancel(ctx)
+	if c.pool.dialect.InProcess {
+		return inner, func() {}
+	}
+	var cancel context.CancelFunc
+	if deadline, ok := ctx.Deadline(); ok {
+		inner, cancel = context.WithDeadline(inner, deadline.Add(grace))
+	} else {
+		inner, cancel = context.WithCancel(inner)
+	}
+	stop := context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			time.AfterFunc(grace, cancel)
+		}
+	})
+	return inner, func() {
+		stop()
+		cancel()
+	}
+}
+
+// remaining returns how long it is to the deadline of the context that the statement's own was made of, 0 if there is
+// none.
+func remaining(inner context.Context) time.Duration {
+	deadline, ok := inner.Deadline()
+	if !ok {
+		return 0
+	}
+	return max(time.Until(deadline)-grace, time.Nanosecond)
+}
+
+// WaitAtMost returns for how long a statement that is sent now may wait for a lock, 0 for as long as the connection is set
+// to: to the context's deadline, or for as long as the connection would, if that is less.
+func (p *Pool) WaitAtMost(ctx context.Context) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return 0
+	}
+	limit := max(time.Until(deadline), time.Nanosecond)
+	if own := time.Duration(p.limit.Load()); own > 0 && own <= limit {
+		return 0
+	}
+	return limit
 }

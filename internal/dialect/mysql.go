@@ -1,0 +1,108 @@
+package dialect
+
+// mysql is MariaDB and MySQL with InnoDB, and what speaks their protocol and their SQL: Galera, TiDB.
+var mysql = &Dialect{
+	Name:     "mysql",
+	Drivers:  []string{"mysql"},
+	packages: []string{"github.com/go-sql-driver/mysql"},
+
+	quote: '`',
+
+	transactions: transactions{
+		Begin: "START TRANSACTION",
+		// It sets what the next transaction will be, which is what it would be anyway, and is refused inside one
+		// (https://mariadb.com/docs/server/reference/sql-statements/transactions/set-transaction).
+		Probe:      "SET TRANSACTION READ WRITE",
+		QueriesEnd: true,
+		Prepares:   true,
+	},
+	waits: waits{
+		// MariaDB executes such a comment; MySQL, which has no limit for a single statement, waits as long as it is set to.
+		// LEAST keeps a limit of the connection's own that is smaller.
+		prefix: "/*M! SET STATEMENT innodb_lock_wait_timeout=LEAST(@@innodb_lock_wait_timeout,%d), " +
+			"lock_wait_timeout=LEAST(@@lock_wait_timeout,%d) FOR */ ",
+	},
+	writes: writes{
+		Lock:          " FOR UPDATE",
+		CountsChanged: true,
+		LeftToRight:   true,
+		// Outside of strict mode a value that is too large is cut off, and a division by zero is NULL, with a warning that
+		// nobody sees (https://mariadb.com/docs/server/server-management/variables-and-modes/sql_mode).
+		Strict:     "SELECT @@sql_mode",
+		StrictWord: "STRICT_",
+		FoldsNames: true,
+	},
+	values: values{
+		NoNaN:      true,
+		NoInfinity: true,
+	},
+	arithmetic: arithmetic{
+		// A division by zero yields NULL, or an error, by the connection's mode; an overflow is always an error.
+		zeroGuard: [3]Fragment{"CASE ", " WHEN 0 THEN 9223372036854775807 + 1 ELSE ", " END"},
+		modGuard:  [3]Fragment{"CASE ", " WHEN 0 THEN 9223372036854775807 + 1 ELSE ", " END"},
+		real:      [2]Fragment{"(", " * 1e0)"},
+		Quotient:  " DIV ",
+	},
+	errors: mysqlErrors{},
+}
+
+// Errors of MariaDB and MySQL (https://mariadb.com/docs/server/reference/error-codes,
+// https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html).
+const (
+	myCheckread              = 1020 // record has changed since last read
+	myUnknownCommand         = 1047 // Galera: the node has no quorum
+	myDuplicateEntry         = 1062
+	myLockWaitTimeout        = 1205
+	myDeadlock               = 1213
+	myOutOfRange             = 1264
+	myReadOnlyOption         = 1290
+	myForeignKeyParent       = 1451
+	myForeignKeyChild        = 1452
+	myDivisionByZero         = 1365
+	myDataTooLong            = 1406
+	myDataOutOfRange         = 1690
+	myReadOnlyTransaction    = 1792
+	myReadOnlyMode           = 1836
+	myRolledBackDuringCommit = 3101
+	myLockNowait             = 3572
+	myConstraintFailed       = 4025
+)
+
+type mysqlErrors struct{}
+
+func (mysqlErrors) class(err error) Class {
+	code, _ := number(err)
+	switch code {
+	case myCheckread, myDeadlock, myRolledBackDuringCommit:
+		return Conflict
+	case myLockWaitTimeout, myLockNowait:
+		return Busy
+	case myOutOfRange, myDivisionByZero, myDataTooLong, myDataOutOfRange:
+		return OutOfRange
+	}
+	return Other
+}
+
+// The server has rolled the whole transaction back, and would execute what follows as transactions of their own.
+func (mysqlErrors) endsTransaction(err error) bool {
+	code, _ := number(err)
+	return code == myCheckread || code == myDeadlock || code == myRolledBackDuringCommit
+}
+
+// Of a COMMIT only these errors are known to mean that nothing was committed.
+func (mysqlErrors) refused(err error) bool {
+	code, _ := number(err)
+	switch code {
+	case myCheckread, myDeadlock, myRolledBackDuringCommit, myLockWaitTimeout, myUnknownCommand, myDuplicateEntry,
+		myReadOnlyOption, myReadOnlyTransaction, myReadOnlyMode, myForeignKeyParent, myForeignKeyChild, myConstraintFailed:
+		return true
+	}
+	return false
+}
+
+func (mysqlErrors) outside(probe error) bool { return probe == nil }
+
+func (mysqlErrors) fromServer(err error) bool {
+	_, ok := number(err)
+	return ok
+}

@@ -1,0 +1,117 @@
+package dialect
+
+import "strings"
+
+// postgres is PostgreSQL, and what speaks its protocol and its SQL: CockroachDB, YugabyteDB.
+var postgres = &Dialect{
+	Name:     "postgres",
+	Drivers:  []string{"pgx", "pgx/v5", "postgres"},
+	packages: []string{"github.com/jackc/pgx/v5/stdlib", "github.com/lib/pq"},
+
+	quote:    '"',
+	numbered: true,
+
+	transactions: transactions{
+		Begin: "BEGIN",
+		Probe: "SAVEPOINT raceproof_probe; RELEASE SAVEPOINT raceproof_probe",
+		// COMMIT of a transaction that an error has aborted rolls it back and reports success, and outside a transaction it
+		// is a mere warning (https://www.postgresql.org/docs/current/sql-commit.html). SAVEPOINT fails in both, and the rest
+		// of a message is not executed after an error.
+		CommitChecked: "SAVEPOINT raceproof_commit; COMMIT",
+		ErrorsAbort:   true,
+	},
+	waits: waits{
+		WaitLimit: "SELECT setting FROM pg_settings WHERE name = 'lock_timeout'",
+		// Statements without parameters travel together.
+		beginWaiting: "BEGIN; SET LOCAL lock_timeout = %d",
+		// Evaluated once, before any row is locked, and in force to the end of the statement's own transaction.
+		waiting: [2]Fragment{" AND (SELECT set_config('lock_timeout', ", ", true)) IS NOT NULL"},
+	},
+	writes: writes{
+		// Unlike FOR UPDATE it lets others insert rows that refer to this one by a foreign key
+		// (https://www.postgresql.org/docs/current/explicit-locking.html#LOCKING-ROWS).
+		Lock:            " FOR NO KEY UPDATE",
+		Returning:       true,
+		ReturningInside: true,
+		Columns: func(s *SQL, table string) {
+			s.Add("SELECT attname, format_type(atttypid, NULL), NOT attnotnull FROM pg_attribute" +
+				" WHERE attnum > 0 AND NOT attisdropped AND attrelid = to_regclass(").Value(quoted(table)).Add(")")
+		},
+		Uniques: func(s *SQL, table string) {
+			s.Add("SELECT string_agg(attname, ',') FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey)" +
+				" WHERE indisunique AND indisvalid AND indimmediate AND indpred IS NULL AND indexprs IS NULL AND indrelid = to_regclass(").
+				Value(quoted(table)).Add(") GROUP BY indexrelid")
+		},
+	},
+	arithmetic: arithmetic{
+		real:     [2]Fragment{"CAST(", " AS double precision)"},
+		Quotient: " / ",
+	},
+	errors: postgresErrors{},
+}
+
+// quoted is a table's name as to_regclass reads it.
+func quoted(table string) string { return `"` + strings.ReplaceAll(table, ".", `"."`) + `"` }
+
+// PostgreSQL's error codes (https://www.postgresql.org/docs/current/errcodes-appendix.html).
+const (
+	pgSerializationFailure = "40001"
+	pgDeadlockDetected     = "40P01"
+	pgCompletionUnknown    = "40003"
+	pgResolutionUnknown    = "08007"
+	pgLockNotAvailable     = "55P03"
+	pgNumericOutOfRange    = "22003"
+	pgDivisionByZero       = "22012"
+	pgStringTooLong        = "22001"
+	pgDatetimeOutOfRange   = "22008"
+	pgIntervalOutOfRange   = "22015"
+	pgSystemError          = "58"
+	pgInternalError        = "XX"
+	pgConnectionException  = "08"
+	pgQueryCanceled        = "57014"
+	pgCrashShutdown        = "57P02"
+	pgNoActiveTransaction  = "25P01"
+)
+
+type postgresErrors struct{}
+
+func (postgresErrors) class(err error) Class {
+	state, _ := sqlState(err)
+	switch state {
+	case pgSerializationFailure, pgDeadlockDetected:
+		return Conflict
+	case pgLockNotAvailable:
+		return Busy
+	case pgNumericOutOfRange, pgDivisionByZero, pgStringTooLong, pgDatetimeOutOfRange, pgIntervalOutOfRange:
+		return OutOfRange
+	}
+	return Other
+}
+
+// Every error aborts the transaction, and none ends it: what follows is refused until it is rolled back.
+func (postgresErrors) endsTransaction(error) bool { return false }
+
+// An error that the server has sent means that the transaction was aborted, but for those that say that they do not
+// know, and for those of a server that fails as it commits.
+func (postgresErrors) refused(err error) bool {
+	state, ok := sqlState(err)
+	if !ok {
+		return false
+	}
+	switch state {
+	case pgCompletionUnknown, pgResolutionUnknown, pgQueryCanceled, pgCrashShutdown:
+		return false
+	}
+	return !strings.HasPrefix(state, pgSystemError) && !strings.HasPrefix(state, pgInternalError) &&
+		!strings.HasPrefix(state, pgConnectionException)
+}
+
+func (postgresErrors) outside(probe error) bool {
+	state, _ := sqlState(probe)
+	return state == pgNoActiveTransaction
+}
+
+func (postgresErrors) fromServer(err error) bool {
+	_, ok := sqlState(err)
+	return ok
+}
