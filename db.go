@@ -16,6 +16,11 @@ import (
 // A DB is a service's pool of connections, and what its updaters share: the transactions that contexts carry and, on
 // SQLite, the queue of writers. Make one DB per pool: the transactions of two DBs are strangers to each other, and wait
 // for each other. It is safe for concurrent use.
+//
+// A statement that travels over a network is not cut off at the moment when its context ends but 50 milliseconds later,
+// if it is not over by then: that costs the connection, and if it was a COMMIT, or a write that is a transaction of its
+// own, it leaves open what became of it (ErrCommitUnknown). With a deadline the server itself gives up waiting for a lock
+// in time, so give contexts deadlines.
 type DB struct {
 	pool *session.Pool
 }
@@ -25,18 +30,24 @@ type Option func(*options)
 
 type options struct{ dialect string }
 
-// WithDialect names the dialect of the database, for drivers that are registered under a name of the service's own:
-// "sqlite".
+// WithDialect names the dialect of the database, for drivers that New does not know, such as one that wraps another to
+// trace it: "sqlite"; "postgres", also for CockroachDB and YugabyteDB; "mysql", also for MariaDB, Galera and TiDB.
 func WithDialect(name string) Option {
 	return func(o *options) { o.dialect = name }
 }
 
-// New wraps a pool of connections. The dialect is found by the driver, which New does not import; a driver that it
-// does not know is an error that names the known ones.
+// New wraps a pool of connections. The dialect is found by the driver, which New does not import: mattn/go-sqlite3,
+// modernc.org/sqlite and ncruces/go-sqlite3 are SQLite's, pgx (stdlib) and lib/pq PostgreSQL's, go-sql-driver/mysql
+// that of MariaDB and MySQL. A driver that it does not know is an error that names the known ones.
 //
 // A pool over SQLite's ":memory:" must be limited to one connection (SetMaxOpenConns(1)) before New is called: each
 // connection would open an empty database of its own. New asks the database for that, and so also reports a pool that
-// is closed, cannot be opened, or has no connection to give within 10 seconds.
+// is closed, cannot be opened, or has no connection to give within 10 seconds. A database across a network New does not
+// ask for anything: what is wrong with it is reported by the first update.
+//
+// On MariaDB and MySQL the connections must be in strict mode (sql_mode with STRICT_TRANS_TABLES or STRICT_ALL_TABLES, as
+// is the default): without it the server stores another value in the place of one that a column cannot hold. The first
+// connection is looked at, and if it is not, every update is an error that says so.
 func New(db *sqlx.DB, opts ...Option) (*DB, error) {
 	if db == nil || db.DB == nil {
 		return nil, errors.New("raceproof: the pool is nil")
@@ -76,8 +87,12 @@ func findDialect(db *sqlx.DB, o options) (*dialect.Dialect, error) {
 // given to Transact or to a locking updater carries, that transaction, and outside the pool.
 //
 // In a transaction one statement runs at a time, and only with the context of the innermost function that is running.
-// Once that function has returned, the handle returns ErrFinished, and rows that are still open are closed. Outside of one, statements run as the pool runs them: on SQLite a write neither queues with those of the
-// updaters nor notices while it waits for the lock that its context has ended. Inside Transact it does both.
+// Once that function has returned, the handle returns ErrFinished, and rows that are still open are closed; on PostgreSQL
+// and MariaDB close them before you send anything else.
+//
+// Outside of one, statements run as the pool runs them: on SQLite a write neither queues with those of the updaters nor
+// notices while it waits for the lock that its context has ended, and across a network database/sql can send a write a
+// second time by itself whose answer was lost (with pgx 5.9 to 5.12 it does). Inside Transact it does none of that.
 func (db *DB) Ext(ctx context.Context) sqlx.ExtContext { return db.pool.Ext(ctx) }
 
 // Transact calls f in a transaction. Every updater of this DB that is called with f's context takes part in it, and
@@ -89,12 +104,17 @@ func (db *DB) Ext(ctx context.Context) sqlx.ExtContext { return db.pool.Ext(ctx)
 // f did and leaves the rest. While f runs, the context of the function around it can send nothing: use the one that the
 // innermost function was given, from one goroutine at a time. Anything else is an error.
 //
-// On SQLite the transaction takes the write lock when it begins (BEGIN IMMEDIATE), whatever the pool's DSN says.
+// On SQLite the transaction takes the write lock when it begins (BEGIN IMMEDIATE), whatever the pool's DSN says. On
+// PostgreSQL its statements, also those of your own, wait for a lock no longer than until the deadline that ctx has.
 // Transact does not call f a second time.
 //
-// If the database has given up the whole transaction, because of an interrupted write or a full disk, or because f has
-// ended it by a statement of its own, every later statement and Transact itself return an error that wraps ErrFinished,
-// also if f has swallowed the first. Leave COMMIT and ROLLBACK to Transact.
+// If the database has given up the whole transaction, because of a deadlock on MariaDB, an interrupted write or a full
+// disk on SQLite, a lost connection, or because f has ended it by a statement of its own, every later statement and Transact
+// itself return an error that wraps ErrFinished, also if f has swallowed the first. On PostgreSQL any error of a statement
+// does that to the level that it was sent at: put what may fail into a Transact of its own. Leave COMMIT and ROLLBACK to
+// Transact.
+//
+// An error means that nothing was changed, unless it wraps ErrCommitUnknown.
 func (db *DB) Transact(ctx context.Context, f func(context.Context) error) error {
 	if f == nil {
 		return errors.New("raceproof: Transact: the function is nil")

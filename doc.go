@@ -17,13 +17,33 @@
 //
 //   - No update is lost, whichever patterns of this library change a row at the same time, in one process or in many.
 //     A writer that does not use it must raise the version column, or else optimistic cannot notice it.
-//   - An error means that nothing was changed. The zero row is returned with it.
+//   - An error means that nothing was changed, unless it wraps [ErrCommitUnknown]: the answer to a COMMIT that got lost on a
+//     network. The zero row is returned with it.
 //   - Only the columns that changed are written, and the version; columns that the struct does not map are not touched.
 //   - A table's version column, if it has one, rises with every change, whichever pattern made it.
 //   - Panics and runtime.Goexit in a caller's function roll back, release what was held, and go on.
 //   - A context that ends is noticed while waiting for a turn, a connection or a lock. The error then wraps the
-//     context's error and its cause, and also [ErrLocked] if it was a lock that was waited for.
+//     context's error and its cause, and also [ErrLocked] if it is known that it was a lock that was waited for.
 //   - A context that carries a transaction of the same DB makes the update part of it, see [DB.Transact].
+//
+// # PostgreSQL and MariaDB
+//
+// Rows are locked one by one, and callers of other rows do not meet. Every write runs on a connection of its own, never
+// through the pool's own Exec or Query, which can send a statement a second time; so do reads.
+//
+// Give contexts a deadline. With one the server gives up waiting for a lock in time, and says so: on PostgreSQL to the
+// millisecond (lock_timeout, for the statement or the transaction alone), on MariaDB (innodb_lock_wait_timeout) after whole
+// seconds, so that there the connection is given up when the deadline comes first, and the server notices up to twice as
+// late. MySQL has no such limit for a single statement: there it notices when innodb_lock_wait_timeout is over, 50 seconds
+// unless it is set otherwise. A smaller limit that the connection is set to stays in force.
+//
+// On PostgreSQL a write by atomic or optimistic is one statement and a transaction of its own, one round trip, if the table's
+// key is unique, as an index says, and every column has a field that holds all its values: int64 for BIGINT NOT NULL,
+// *string for a TEXT that can be NULL. Of other tables, and on MariaDB, which has no UPDATE ... RETURNING, the update and the
+// reading back are an explicit transaction: BEGIN, UPDATE, SELECT, COMMIT.
+//
+// On MariaDB connections with their prepared statements stay out of the pool for up to 20 milliseconds from one update to
+// the next, and about a second under steady use, unless the pool has no other left.
 //
 // # SQLite
 //
@@ -35,6 +55,6 @@
 //
 // The connection that writers use stays out of the pool from one update to the next, with its statements prepared: for up
 // to 20 milliseconds after the last update, for about a second under steady use, and not if it is the last that the pool
-// has. [DB.Close] gives it back at once; call it before the pool's Close. Readers of several rows at once, and the service's own
-// statements, profit from mattn/go-sqlite3's own cache of statements: _stmt_cache_size=64 in the DSN.
+// has. [DB.Close] gives it back at once; call it before the pool's Close. Readers of several rows at once, and the service's
+// own statements, profit from mattn/go-sqlite3's own cache of statements: _stmt_cache_size=64 in the DSN.
 package raceproof

@@ -14,8 +14,9 @@ var (
 	// ErrNotFound: no row has the key. It matches sql.ErrNoRows too.
 	ErrNotFound error = notFound{}
 
-	// ErrConflict: the row was changed by somebody else between the read and the write, each time it was tried. How often
-	// that was is in the [RetryError]. The update can be asked for again. If the context ended the attempts, the error is
+	// ErrConflict: each time it was tried, somebody else changed the row between the read and the write, or the database
+	// refused the transaction because of another: a serialization failure, a deadlock, a certification conflict. How often
+	// it was tried is in the [RetryError]. The update can be asked for again. If the context ended the attempts, the error is
 	// the context's as well: ask first for the one that matters more.
 	ErrConflict = errors.New("raceproof: conflict with another update")
 

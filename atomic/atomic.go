@@ -39,17 +39,21 @@ func New[T any](db *raceproof.DB, table *raceproof.Table[T], _ *Options) *Update
 // errors comes from an updater for which it is not nil.
 func (u *Updater[T]) Err() error { return u.err }
 
-// Update applies the change to the row with the key in one statement, and returns the row as it is after it; on SQLite,
-// outside a transaction, without what AFTER triggers make of it. Fields of T that are no columns are zero. Every
+// Update applies the change to the row with the key in one statement, and returns the row as it is after it; on
+// PostgreSQL, and on SQLite outside a transaction, without what AFTER triggers make of it. On MariaDB and MySQL, which cannot
+// return it, the row is read in the same transaction. Fields of T that are no columns are zero. Every
 // expression is evaluated on the row as it was before. Called with a context that carries a transaction, the statement
-// is part of that.
+// is part of that. A statement that the database refuses, because of a deadlock or a serialization failure, is sent again
+// after a pause, up to 64 times, or until the context ends; not within a caller's transaction.
 //
-// An error means that nothing was changed. It wraps raceproof.ErrNotFound; raceproof.ErrConditionFailed, if the row is
-// there and the condition of If does not hold for it or is NULL; raceproof.ErrOutOfRange, for an integer overflow, a
-// division by zero, or a value that the database cannot hold; raceproof.ErrLocked, as lock.Updater does while it waits
-// for SQLite's write lock; the context's error and cause, if it ended; or the driver's error. A change that T and the
+// An error that does not wrap raceproof.ErrCommitUnknown means that nothing was changed. It wraps raceproof.ErrNotFound;
+// raceproof.ErrConditionFailed, if the row is there and the condition of If does not hold for it or is NULL;
+// raceproof.ErrOutOfRange, for an integer overflow, a division by zero, or a value that the column cannot hold;
+// raceproof.ErrLocked, as lock.Updater does, if the statement had to wait for a lock; raceproof.ErrConflict, if it was
+// refused each time; the context's error and cause, if it ended; or the driver's error. A change that T and the
 // table do not allow is an error before anything is sent: a column that T does not map, the key, the version, a column
-// set twice, arithmetic on what is not a number, a fraction for an integer.
+// set twice, arithmetic on what is not a number, a fraction for an integer; and on MariaDB and MySQL, which assign one
+// column after the other, two columns whose new values need each other's old ones, such as a swap.
 func (u *Updater[T]) Update(ctx context.Context, key any, change Change) (T, error) {
 	var none, value T
 	if u.err != nil {

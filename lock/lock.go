@@ -1,10 +1,13 @@
 // Package lock changes rows under a lock that is held from the read to the commit: the pessimistic way. Nobody else
-// can change the row meanwhile, so the caller's function runs exactly once, may be any Go code, and may use the
-// database through its context. It is the right choice when the computation cannot be repeated, or when callers meet
-// on the same rows so often that repeating would be all they do.
+// can change the row meanwhile, so the caller's function may be any Go code, may use the database through its context, and
+// runs once, unless the database itself refuses the transaction. It is the right choice when the computation cannot be
+// repeated, or when callers meet on the same rows so often that repeating would be all they do.
 //
-// On SQLite, which locks no rows, the lock is the database's one write lock, taken by BEGIN IMMEDIATE on a connection
-// of its own: keep functions short there.
+// On PostgreSQL the lock is SELECT ... FOR NO KEY UPDATE, which keeps everybody from changing or deleting the row, and
+// nobody from inserting rows that refer to it; on MariaDB and MySQL it is SELECT ... FOR UPDATE. On SQLite, which locks no
+// rows, it is the database's one write lock, taken by BEGIN IMMEDIATE on a connection of its own: keep functions short
+// there. On a Galera cluster FOR UPDATE locks on one node only, and COMMIT refuses what somebody has changed on another:
+// then change runs again, as below.
 package lock
 
 import (
@@ -38,16 +41,23 @@ func New[T any](db *raceproof.DB, table *raceproof.Table[T], _ *Options) *Update
 func (u *Updater[T]) Err() error { return u.err }
 
 // Update locks the row with the key, calls change with it, writes the columns that change has changed, and returns
-// the row as it is then; fields of T that are no columns are zero in it. If change has changed nothing, nothing is written. The transaction that holds the lock travels
+// the row as it is then; fields of T that are no columns are zero in it. On PostgreSQL it is without what AFTER triggers
+// make of it. If change has changed nothing, nothing is written. The transaction that holds the lock travels
 // in change's context: updaters and raceproof.DB.Ext called with it take part in it, called with another context they
 // would wait for it for ever. Called with a context that carries a transaction, Update takes part in that one, and the
 // lock is held until that one ends.
 //
-// An error means that nothing was changed, by change's own statements neither. It is the error that change returned,
-// as it is; or one that wraps raceproof.ErrNotFound; raceproof.ErrLocked, if the lock could not be had before the context
-// ended, or on SQLite, if the context cannot end, within the connection's busy_timeout; raceproof.ErrConflict, if
-// change has changed or deleted the row by statements of its own; the context's error and cause, if it ended,
-// which takes back what change did; or the driver's error.
+// If the database refuses the transaction, because of a deadlock, a serialization failure or a certification conflict, it
+// is rolled back, and after a pause all of it is done again, change included, up to 64 times, or until the context ends. At
+// the default isolation levels of PostgreSQL and MariaDB, and on SQLite, that takes a deadlock, which change brings about
+// only if it locks other rows. Within a caller's transaction nothing is done again: only the whole of it could be.
+//
+// An error that does not wrap raceproof.ErrCommitUnknown means that nothing was changed, by change's own statements
+// neither. It is the error that change returned, as it is; or one that wraps raceproof.ErrNotFound; raceproof.ErrLocked,
+// if the lock could not be had before the context ended or, if the context cannot end, for as long as the connection is set
+// to wait (SQLite: busy_timeout, PostgreSQL: lock_timeout, MariaDB: innodb_lock_wait_timeout); raceproof.ErrConflict, if
+// change has changed or deleted the row by statements of its own, or if every attempt was refused; the context's error
+// and cause, if it ended, which takes back what change did; or the driver's error.
 func (u *Updater[T]) Update(ctx context.Context, key any, change raceproof.Func[T]) (T, error) {
 	var none T
 	if u.err != nil {

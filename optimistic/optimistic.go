@@ -91,15 +91,17 @@ func (u *Updater[T]) Err() error { return u.err }
 
 // Update reads the row with the key, calls change with it, and writes the columns that change has changed if the row's
 // version is still the one that was read. If it is not, Update pauses and does it all again. It returns the row as it
-// is after the write; on SQLite, outside a transaction, without what AFTER triggers make of it. Fields of T that are no
-// columns are zero. If change has changed nothing, nothing is written.
+// is after the write; on PostgreSQL, and on SQLite outside a transaction, without what AFTER triggers make of it. Fields of
+// T that are no columns are zero. If change has changed nothing, nothing is written. Where the database refuses a
+// statement, because of a deadlock or a serialization failure, that is a conflict too.
 //
 // Called with a context that carries a transaction, Update reads and writes in that one, and makes one attempt: what
 // conflicts inside a transaction can only be mended by running the whole of it again.
 //
-// An error means that nothing was changed. It is the error that change returned, as it is; or one that wraps
-// raceproof.ErrNotFound; raceproof.ErrConflict, if every attempt met a conflict; raceproof.ErrLocked, as lock.Updater does
-// while it waits for SQLite's write lock; the context's error and cause, if it ended; or the driver's error. After a
+// An error that does not wrap raceproof.ErrCommitUnknown means that nothing was changed. It is the error that change
+// returned, as it is; or one that wraps raceproof.ErrNotFound; raceproof.ErrConflict, if every attempt met a conflict;
+// raceproof.ErrLocked, as lock.Updater does, if the write had to wait for a lock, as it does for a transaction that has
+// changed the row and is not over; the context's error and cause, if it ended; or the driver's error. After a
 // conflict it is also a *raceproof.RetryError, which tells the attempts and wraps the last failure.
 func (u *Updater[T]) Update(ctx context.Context, key any, change raceproof.Func[T]) (T, error) {
 	var none T

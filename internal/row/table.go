@@ -73,12 +73,14 @@ func (t *Table[T]) Verify(ctx context.Context) error {
 	if t.verified.Load() {
 		return nil
 	}
-	var columns []string
-	statement := t.sql().Add("SELECT * FROM ").Name(t.Table).Add(" WHERE 1 = 0").Statement()
-	err := t.Pool.Read(ctx, func(q session.Querier) (err error) {
-		columns, err = q.Columns(ctx, statement)
-		return err
-	})
+	columns, alone, err := t.catalog(ctx)
+	if err == nil && len(columns) == 0 { // the database says better what is wrong with the table
+		statement := t.sql().Add("SELECT * FROM ").Name(t.Table).Add(" WHERE 1 = 0").Statement()
+		err = t.Pool.Read(ctx, func(q session.Querier) (err error) {
+			columns, err = q.Columns(ctx, statement)
+			return err
+		})
+	}
 	if err != nil {
 		return err
 	}
@@ -97,10 +99,6 @@ func (t *Table[T]) Verify(ctx context.Context) error {
 	if t.Undecided && has(mapping.DefaultVersion) {
 		return fmt.Errorf("the table has a column %q that %s does not map: map it, or say WithVersion(%q) or WithoutVersion",
 			mapping.DefaultVersion, t.Type, mapping.DefaultVersion)
-	}
-	alone, err := t.canStandAlone(ctx)
-	if err != nil {
-		return err
 	}
 	t.alone.Store(alone)
 	t.verified.Store(true)

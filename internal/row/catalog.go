@@ -11,24 +11,27 @@ import (
 	"github.com/raceproof/raceproof/internal/session"
 )
 
-// canStandAlone finds out whether an UPDATE that returns its row may be a transaction of its own, which saves two round
-// trips. Where such a statement cannot be undone once it has yielded its row, an error must not be able to come after
-// that: there must be one row at the most, and each of its values must fit its field. Of all other tables the rows are
-// updated in an explicit transaction, which is rolled back if the row cannot be read.
-func (t *Table[T]) canStandAlone(ctx context.Context) (bool, error) {
+// catalog returns the table's columns, if the database lists them, and whether an UPDATE that returns its row may be a
+// transaction of its own, which saves two round trips. Where such a statement cannot be undone once it has yielded its
+// row, an error must not be able to come after that: there must be one row at the most, and each of its values must fit
+// its field. Of all other tables the rows are updated in an explicit transaction, which is rolled back if the row cannot
+// be read.
+func (t *Table[T]) catalog(ctx context.Context) (columns []string, alone bool, err error) {
 	d := t.Pool.Dialect()
 	if !d.Returning || d.Columns == nil {
-		return d.Returning, nil
+		return nil, d.Returning, nil
 	}
-	readable, unique := 0, false
-	err := t.Pool.Read(ctx, func(q session.Querier) error {
-		var name, typ, columns string
+	fitting, unique := 0, false
+	err = t.Pool.Read(ctx, func(q session.Querier) error {
+		columns, fitting, unique = nil, 0, false
+		var name, typ, index string
 		var null bool
 		s := t.sql()
 		d.Columns(s, t.Table)
 		err := q.Rows(ctx, s.Statement(), func() {
+			columns = append(columns, name)
 			if i := slices.Index(t.Names(), name); i >= 0 && holds(&t.Columns[i], typ, null) {
-				readable++
+				fitting++
 			}
 		}, &name, &typ, &null)
 		if err != nil {
@@ -36,9 +39,9 @@ func (t *Table[T]) canStandAlone(ctx context.Context) (bool, error) {
 		}
 		s = t.sql()
 		d.Uniques(s, t.Table)
-		return q.Rows(ctx, s.Statement(), func() { unique = unique || t.keyContains(strings.Split(columns, ",")) }, &columns)
+		return q.Rows(ctx, s.Statement(), func() { unique = unique || t.keyContains(strings.Split(index, ",")) }, &index)
 	})
-	return unique && readable == len(t.Columns), err
+	return columns, unique && fitting == len(t.Columns), err
 }
 
 // keyContains tells whether all the columns are of the key, so that the key is unique if they are.
