@@ -1,13 +1,21 @@
 # The modules of this repository. Each is tested by itself, with its own go.mod, not through go.work: that is how it
 # reaches whoever requires it.
-MODULES := . examples bench
+MODULES := . examples bench tests tests/pgx58
 
 export GOWORK = off
 
-.PHONY: test fmt vet staticcheck race workspace fuzz bench torture
+.PHONY: test test-sqlite servers fmt vet staticcheck race workspace fuzz bench torture
 
-## test: everything that must hold before a change lands
-test: fmt vet staticcheck workspace race
+## test: everything that must hold before a change lands, on every database
+test: servers fmt vet staticcheck workspace race
+
+## test-sqlite: what needs nothing but Go and a C compiler
+test-sqlite:
+	@set -e; for m in . examples bench; do echo "go test -race $$m"; (cd $$m && go test -race -count=1 ./...); done
+
+# Installs what is missing if that can be done.
+servers:
+	tests/install-servers
 
 fmt:
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "gofmt: $$files"; exit 1; }
@@ -20,8 +28,11 @@ staticcheck:
 	@set -e; tool=$$(cd tools && go tool -n staticcheck); \
 	for m in $(MODULES); do echo "staticcheck $$m"; (cd $$m && "$$tool" ./...); done
 
+# All with the same two servers, and a failure without them.
 race:
-	@set -e; for m in $(MODULES); do echo "go test -race $$m"; (cd $$m && go test -race -count=1 ./...); done
+	@set -e; cd tests; bin=$$(mktemp -d); trap 'rm -rf $$bin' EXIT; go build -o $$bin ./cmd/withservers; \
+	RACEPROOF_REQUIRE=postgres,mariadb $$bin/withservers sh -ec 'for m in $(MODULES); do \
+		echo "go test -race $$m"; (cd "$(CURDIR)/$$m" && go test -race -count=1 ./...); done'
 
 # That go.work ties the modules together, for the commands that the README gives.
 workspace:

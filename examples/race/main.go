@@ -1,6 +1,8 @@
 // Race runs the same load through a naive updater and through raceproof's patterns, and counts what was lost.
 //
 //	go run ./examples/race
+//	go run ./examples/race -driver pgx -dsn 'postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable'
+//	go run ./examples/race -driver mysql -dsn 'root@tcp(127.0.0.1:3306)/test'
 //
 // By default 32 goroutines make 200 updates each of one row of a SQLite file in a temporary folder. The exit status is
 // 1 if a pattern other than naive lost an update, and 2 if the program could not run.
@@ -19,6 +21,8 @@ import (
 	"strings"
 	"syscall"
 
+	_ "github.com/go-sql-driver/mysql"
+	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "github.com/mattn/go-sqlite3"
 )
 
@@ -93,7 +97,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	var pattern string
 	flags := flag.NewFlagSet("race", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.StringVar(&s.driver, "driver", "sqlite3", "the database/sql driver")
+	flags.StringVar(&s.driver, "driver", "sqlite3", "the database/sql driver: sqlite3, pgx or mysql")
 	flags.StringVar(&s.dsn, "dsn", "", "the data source name; empty: a new SQLite file, removed at the end")
 	flags.IntVar(&s.workers, "workers", 32, "goroutines that update at the same time")
 	flags.IntVar(&s.updates, "updates", 200, "updates that each of them makes")

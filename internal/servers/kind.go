@@ -38,3 +38,6 @@ func Required() (kinds []Kind, err error) {
 	}
 	return kinds, nil
 }
+
+// Report is the environment variable that names a file to which test binaries add what they have tested.
+const Report = "RACEPROOF_REPORT"
