@@ -81,12 +81,40 @@ func (p *Pool) Write(ctx context.Context, alone bool, f func(Querier) error) err
 }
 
 func (p *Pool) single(ctx context.Context, a access, f func(Querier) error) error {
+	use := func(c *Conn) error {
+		defer c.release()
+		return c.patiently(ctx, func() error { return f(c) })
+	}
+	if a == reading {
+		return p.onLiving(ctx, a, use)
+	}
 	c, err := p.acquire(ctx, a)
 	if err != nil {
 		return err
 	}
-	defer c.release()
-	return c.patiently(ctx, func() error { return f(c) })
+	return use(c)
+}
+
+// deadAtMost bounds how many dead connections are tried in a row.
+const deadAtMost = 100
+
+// onLiving takes a connection and calls use with it, which gives it back if it fails. A connection that has waited in the
+// pool can be dead: then the next one is tried, because what use does leaves nothing behind if it fails.
+func (p *Pool) onLiving(ctx context.Context, a access, use func(*Conn) error) error {
+	for tries := 1; ; tries++ {
+		start, waited := time.Now(), p.db.Stats().Idle > 0
+		c, err := p.acquire(ctx, a)
+		if err != nil {
+			return err
+		}
+		if err = use(c); err == nil {
+			return nil
+		}
+		dead := c.broken && (waited || c.since.Before(start)) && !p.dialect.InProcess && !p.dialect.FromServer(err)
+		if !dead || tries == deadAtMost || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 type access int

@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -66,27 +65,17 @@ func (p *Pool) Transact(ctx context.Context, f func(context.Context, *Tx) error)
 	return t.do(ctx, f, t.commit, t.rollback)
 }
 
-// begin takes a connection and begins a transaction on it. A connection that has waited in the pool can be dead, and
-// nothing was done on it yet: the next one is tried.
-func (p *Pool) begin(ctx context.Context) (*Conn, error) {
-	for tries := 1; ; tries++ {
-		start, waited := time.Now(), p.db.Stats().Idle > 0
-		c, err := p.acquire(ctx, writing)
-		if err != nil {
-			return nil, err
-		}
-		if err = c.begin(ctx); err == nil {
-			return c, nil
-		}
-		waited = waited || c.since.Before(start)
-		if !waited || tries == deadAtMost || p.dialect.InProcess || p.dialect.FromServer(err) || ctx.Err() != nil {
-			return nil, fmt.Errorf("raceproof: begin: %w", err)
-		}
+// begin takes a connection and begins a transaction on it.
+func (p *Pool) begin(ctx context.Context) (c *Conn, err error) {
+	err = p.onLiving(ctx, writing, func(taken *Conn) error {
+		c = taken
+		return c.begin(ctx)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("raceproof: begin: %w", err)
 	}
+	return c, nil
 }
-
-// deadAtMost bounds how many dead connections are tried in a row.
-const deadAtMost = 100
 
 // begin begins a transaction, or gives the connection back.
 func (c *Conn) begin(ctx context.Context) (err error) {

@@ -165,3 +165,16 @@ func (f *Fresh) onServer(name, address string, parameters url.Values) string {
 
 // encode writes a space as every driver reads it: pgx takes a plus for a plus.
 func encode(parameters url.Values) string { return strings.ReplaceAll(parameters.Encode(), "+", "%20") }
+
+// Address returns the host and port that a DSN of a server names.
+func Address(tb testing.TB, dsn string) string {
+	tb.Helper()
+	if u, err := url.Parse(dsn); err == nil && u.Host != "" {
+		return u.Host
+	}
+	c, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		tb.Fatalf("%s: %v", dsn, err)
+	}
+	return c.Addr
+}
