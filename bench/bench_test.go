@@ -3,34 +3,67 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/raceproof/raceproof/internal/servers"
 )
 
 // few rows make every one of them be updated several times in a short test.
 const few = 40
 
-// each runs f for every contender in every setting.
+// each runs f for every contender in every setting of every database that is there.
 func each[TB interface {
 	testing.TB
 	Run(string, func(TB)) bool
-}](tb TB, f func(tb TB, c contender, s setting)) {
-	for _, s := range settings() {
-		for _, c := range contenders() {
-			tb.Run(s.String()+"/contender="+c.key, func(tb TB) { f(tb, c, s) })
-		}
+}](tb TB, f func(tb TB, h *host, c contender, s setting)) {
+	for _, d := range databases {
+		tb.Run("db="+string(d), func(tb TB) {
+			h := hostFor(tb, d)
+			for _, s := range settings(d) {
+				for _, c := range contenders(d) {
+					tb.Run(s.String()+"/contender="+c.key, func(tb TB) { f(tb, h, c, s) })
+				}
+			}
+		})
 	}
 }
 
-func begin(tb testing.TB, c contender, rows int, s setting) (context.Context, *entrant) {
+// hostFor skips the test if the server is absent and RACEPROOF_REQUIRE does not name it.
+func hostFor(tb testing.TB, d database) *host {
 	tb.Helper()
-	e, err := enter(c, tb.TempDir(), rows, s)
+	required, err := servers.Required()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	h, err := newHost(d)
+	if errors.Is(err, servers.ErrAbsent) && !slices.Contains(required, servers.Kind(d)) {
+		tb.Skip(err)
+	}
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		if err := e.db.Close(); err != nil {
+		if err := h.close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return h
+}
+
+func begin(tb testing.TB, h *host, c contender, rows int, s setting) (context.Context, *entrant) {
+	tb.Helper()
+	if err := h.ready(s); err != nil {
+		tb.Fatal(err)
+	}
+	e, err := enter(c, h, rows, s)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := e.close(); err != nil {
 			tb.Error(err)
 		}
 	})
@@ -41,8 +74,8 @@ func begin(tb testing.TB, c contender, rows int, s setting) (context.Context, *e
 
 // BenchmarkUpdate is the same comparison for benchstat: go test -bench . -count 10 | benchstat -col /contender -
 func BenchmarkUpdate(b *testing.B) {
-	each(b, func(b *testing.B, c contender, s setting) {
-		ctx, e := begin(b, c, rows, s)
+	each(b, func(b *testing.B, h *host, c contender, s setting) {
+		ctx, e := begin(b, h, c, rows, s)
 		if err := e.repeat(ctx, warmUp); err != nil {
 			b.Fatal(err)
 		}
@@ -61,9 +94,9 @@ func BenchmarkUpdate(b *testing.B) {
 // The contenders can only be compared if all do the same job: every update is in the table, and the row is returned as
 // it is afterwards.
 func TestEveryContenderDoesTheJob(t *testing.T) {
-	each(t, func(t *testing.T, c contender, s setting) {
-		ctx, e := begin(t, c, few, s)
-		if err := e.repeat(ctx, 5*few+few/2); err != nil {
+	each(t, func(t *testing.T, h *host, c contender, s setting) {
+		ctx, e := begin(t, h, c, few, s)
+		if err := e.repeat(ctx, 2*few+few/2); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -71,9 +104,9 @@ func TestEveryContenderDoesTheJob(t *testing.T) {
 
 // Part of the job is that no update is lost when callers meet, although what is timed is one caller.
 func TestNoContenderLosesUpdates(t *testing.T) {
-	const callers, updates, meeting = 4, 25, 3
-	each(t, func(t *testing.T, c contender, s setting) {
-		ctx, e := begin(t, c, few, s)
+	const callers, updates, meeting = 4, 15, 3
+	each(t, func(t *testing.T, h *host, c contender, s setting) {
+		ctx, e := begin(t, h, c, few, s)
 		var wg sync.WaitGroup
 		for range callers {
 			wg.Go(func() {
@@ -93,7 +126,8 @@ func TestNoContenderLosesUpdates(t *testing.T) {
 
 // Checks that never fail prove nothing.
 func TestChecksNoticeBadContenders(t *testing.T) {
-	s := setting{pattern: atomicPattern}
+	s := setting{database: sqlite, pattern: atomicPattern}
+	h := hostFor(t, sqlite)
 	bad := map[string]func(Player) Player{
 		"row before the change": func(p Player) Player { p.Score--; p.Version--; return p },
 		"version missing":       func(p Player) Player { p.Version = 0; return p },
@@ -101,7 +135,7 @@ func TestChecksNoticeBadContenders(t *testing.T) {
 	}
 	for name, distort := range bad {
 		t.Run(name, func(t *testing.T) {
-			ctx, e := begin(t, contenders()[0], few, s)
+			ctx, e := begin(t, h, contenders(sqlite)[0], few, s)
 			honest := e.update
 			e.update = func(ctx context.Context, id int64) (Player, error) {
 				p, err := honest(ctx, id)
@@ -113,7 +147,7 @@ func TestChecksNoticeBadContenders(t *testing.T) {
 		})
 	}
 	t.Run("update lost", func(t *testing.T) {
-		ctx, e := begin(t, contenders()[0], few, s)
+		ctx, e := begin(t, h, contenders(sqlite)[0], few, s)
 		e.update = func(_ context.Context, id int64) (Player, error) { return Player{id, "nobody", points, 1}, nil }
 		if err := e.repeat(ctx, 1); !errors.Is(err, errLost) {
 			t.Errorf("got %v", err)
@@ -142,11 +176,75 @@ func TestVerdict(t *testing.T) {
 		{[]float64{0.94, 1.1, 0.9}, 0.95, true},
 		{[]float64{1.8, 2.4}, 2, false},
 	} {
-		if got := verdict(c.ratios, c.least); strings.Contains(got, "missed") != c.missed {
+		if got := (goal{least: c.least}).show(c.ratios); strings.Contains(got, "missed") != c.missed {
 			t.Errorf("%v with the goal %v is shown as %s", c.ratios, c.least, got)
 		}
 	}
 	if got := thousands(1234567.8); got != "1,234,568" {
 		t.Errorf("got %s", got)
+	}
+}
+
+func TestQuantile(t *testing.T) {
+	for part, want := range map[float64]float64{0: 1, 0.25: 1.75, 0.5: 2.5, 1: 4} {
+		if got := quantile([]float64{4, 1, 3, 2}, part); got != want {
+			t.Errorf("%v of the values are below %v, not %v", part, want, got)
+		}
+	}
+}
+
+// Ours is compared with the best of those that are written by hand, whichever that is.
+func TestFastest(t *testing.T) {
+	of := func(key string, speeds ...float64) *entrant {
+		e := &entrant{contender: contender{key: key}}
+		for _, v := range speeds {
+			e.samples = append(e.samples, sample{perSecond: v})
+		}
+		return e
+	}
+	r := &race{entrants: []*entrant{of(ours, 9, 9, 9), of(hand, 8, 8, 99), of(handSqlx, 10, 10, 1), of(orm, 50, 50, 50)}}
+	if best := r.fastest(byHand.others...); best.key != handSqlx {
+		t.Errorf("got %s", best.key)
+	}
+	if best := r.fastest(native, hand); best.key != hand {
+		t.Errorf("got %s", best.key)
+	}
+	if got := byHand.verdict(r); !strings.HasPrefix(got, "**0.90 missed**") {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestChoice(t *testing.T) {
+	if got, err := choice("mariadb, sqlite"); err != nil || !slices.Equal(got, []database{mariadb, sqlite}) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, bad := range []string{"", "mysql", "sqlite,sqlite"} {
+		if got, err := choice(bad); err == nil {
+			t.Errorf("%q is taken for %v", bad, got)
+		}
+	}
+}
+
+// Without a server the others are measured, unless all are required; and results without it are not put into README.md.
+func TestAbsentServers(t *testing.T) {
+	t.Setenv("PATH", "")
+	t.Setenv(servers.Postgres.Variable(), "")
+	hosts, err := find([]database{sqlite, postgres}, false)
+	if err != nil || len(hosts) != 1 {
+		t.Errorf("got %v, %v", hosts, err)
+	}
+	if err := closeHosts(hosts); err != nil {
+		t.Error(err)
+	}
+	hosts, err = find([]database{sqlite, postgres}, true)
+	if !errors.Is(err, servers.ErrAbsent) {
+		t.Errorf("got %v", err)
+	}
+	if err := closeHosts(hosts); err != nil {
+		t.Error(err)
+	}
+	o := options{rounds: 1, time: 1, databases: "sqlite,postgres", write: true}
+	if err := measure(o); err == nil {
+		t.Error("results of two databases may replace those of all")
 	}
 }

@@ -5,63 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 )
-
-// A pattern is a way to keep updates from being lost.
-type pattern string
-
-const (
-	atomicPattern     pattern = "atomic"
-	optimisticPattern pattern = "optimistic"
-	lockPattern       pattern = "lock"
-)
-
-// A setting is what the contenders are compared under.
-type setting struct {
-	pattern        pattern
-	cancellable    bool // the context can be cancelled, as that of every HTTP request can
-	statementCache bool // the driver keeps prepared statements by their text
-}
-
-// settings returns all of them, those side by side that only differ in the pattern.
-func settings() []setting {
-	var all []setting
-	for _, cancellable := range []bool{false, true} {
-		for _, statementCache := range []bool{false, true} {
-			for _, p := range []pattern{atomicPattern, optimisticPattern, lockPattern} {
-				all = append(all, setting{p, cancellable, statementCache})
-			}
-		}
-	}
-	return all
-}
-
-// String names the setting as benchmarks are named, for benchstat to tell the parts apart.
-func (s setting) String() string {
-	return fmt.Sprintf("pattern=%s/ctx=%s/stmtcache=%s", s.pattern,
-		choose(s.cancellable, "cancel", "bg"), choose(s.statementCache, "on", "off"))
-}
-
-// fileName names the setting in the name of a file.
-func (s setting) fileName() string {
-	return strings.NewReplacer("/", "-", "=", "-").Replace(s.String())
-}
-
-// context returns the context that all updates of a run are called with.
-func (s setting) context() (context.Context, context.CancelFunc) {
-	if s.cancellable {
-		return context.WithCancel(context.Background())
-	}
-	return context.Background(), func() {}
-}
-
-func choose(condition bool, yes, no string) string {
-	if condition {
-		return yes
-	}
-	return no
-}
 
 // An update adds points to the score of a player, and one to the version, and returns the row as it is afterwards.
 type update func(ctx context.Context, id int64) (Player, error)
@@ -70,39 +14,54 @@ type update func(ctx context.Context, id int64) (Player, error)
 type client struct {
 	update update
 	db     *sql.DB
+	close  func() error
+}
+
+// working returns a client that works on the pool, or closes the pool.
+func working(u update, db *sql.DB, err error) (*client, error) {
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return &client{u, db, db.Close}, nil
 }
 
 // A contender is one way to write the updates. They all do the same job, which the tests and every run check.
 type contender struct {
 	name string // in tables
-	key  string // in the names of benchmarks and files
-	open func(dsn string, p pattern) (*client, error)
+	key  string // in the names of benchmarks
+	open func(dsn string, s setting) (*client, error)
 }
 
-// The keys of the contenders that the goals compare.
+// The keys of the contenders.
 const (
-	ours = "ours"
-	hand = "sql"
-	orm  = "gorm"
+	ours      = "ours"
+	hand      = "sql"
+	handSqlx  = "sqlx"
+	native    = "pgx"
+	generator = "bun"
+	orm       = "gorm"
 )
 
-// contenders returns all of them, in the order of the tables.
-func contenders() []contender {
-	return []contender{
+// contenders returns all that there are on a database, in the order of the tables.
+func contenders(d database) []contender {
+	all := []contender{
 		{"raceproof", ours, openOurs},
 		{"database/sql", hand, openHand},
-		{"sqlx", "sqlx", openSqlx},
-		{"GORM", orm, openGORM},
+		{"sqlx", handSqlx, openSqlx},
 	}
+	if d == postgres {
+		all = append(all, contender{"pgx", native, openPgx})
+	}
+	return append(all, contender{"bun", generator, openBun}, contender{"GORM", orm, openGORM})
 }
 
-// start makes a database below dir and opens the contender on it.
-func (c contender) start(dir string, rows int, s setting) (*client, error) {
-	dsn, err := newDatabase(dir, s.fileName()+"-"+c.key, rows, s)
+// start makes a database and opens the contender on it.
+func (c contender) start(h *host, rows int, s setting) (*client, error) {
+	dsn, err := h.newDatabase(rows, s)
 	if err != nil {
 		return nil, err
 	}
-	cl, err := c.open(dsn, s.pattern)
+	cl, err := c.open(dsn, s)
 	if err != nil {
 		return nil, fmt.Errorf("open %s for %s: %w", c.name, s, err)
 	}
@@ -125,9 +84,12 @@ func (cl *client) check(acknowledged int) error {
 	return nil
 }
 
+// poolSize is the number of connections that every contender's pool may open, and may keep.
+const poolSize = 4
+
 // open opens a pool as every contender's is set up. It does not connect.
-func open(dsn string) (*sql.DB, error) {
-	db, err := sql.Open("sqlite3", dsn)
+func open(dsn string, s setting) (*sql.DB, error) {
+	db, err := sql.Open(s.database.driver(), dsn)
 	if err != nil {
 		return nil, err
 	}

@@ -8,8 +8,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
-
-	"github.com/mattn/go-sqlite3"
 )
 
 // An environment is what figures depend on besides the code.
@@ -18,10 +16,18 @@ type environment struct {
 	cores                       int
 }
 
-func findEnvironment() environment {
-	library, _, _ := sqlite3.Version()
-	versions := []string{runtime.Version(), "SQLite " + library}
-	for _, path := range []string{"github.com/mattn/go-sqlite3", "github.com/jmoiron/sqlx", "gorm.io/gorm", "gorm.io/driver/sqlite"} {
+// modules are what the contenders are made of.
+var modules = []string{
+	"github.com/mattn/go-sqlite3", "github.com/jackc/pgx/v5", "github.com/go-sql-driver/mysql", "github.com/jmoiron/sqlx",
+	"github.com/uptrace/bun", "gorm.io/gorm", "gorm.io/driver/sqlite", "gorm.io/driver/postgres", "gorm.io/driver/mysql",
+}
+
+func findEnvironment(hosts []*host) environment {
+	versions := []string{runtime.Version()}
+	for _, h := range hosts {
+		versions = append(versions, h.database.title()+" "+h.version)
+	}
+	for _, path := range modules {
 		versions = append(versions, path+" "+moduleVersion(path))
 	}
 	return environment{

@@ -4,62 +4,62 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
-)
-
-// The statements of the contenders that are written by hand.
-const (
-	selectPlayer = `SELECT id, name, score, version FROM players WHERE id = ?`
-
-	addPoints = `UPDATE players SET score = score + ?, version = version + 1 WHERE id = ?
-RETURNING id, name, score, version`
-
-	setScore = `UPDATE players SET score = ?, version = ? WHERE id = ?`
-
-	setScoreIfUnchanged = `UPDATE players SET score = ?, version = ? WHERE id = ? AND version = ?`
 )
 
 // openHand is what a careful engineer writes with database/sql alone: statements prepared once. Where the row was read
-// before, what it is after the write is known, and RETURNING would only cost.
-func openHand(dsn string, p pattern) (*client, error) {
-	if p == lockPattern {
-		dsn = immediate(dsn)
-	}
-	db, err := open(dsn)
+// before, what it is after the write is known, and to ask for it would only cost.
+func openHand(dsn string, s setting) (*client, error) {
+	db, err := open(s.locking(dsn), s)
 	if err != nil {
 		return nil, err
 	}
-	switch p {
-	case atomicPattern:
-		return handAtomic(db)
-	case optimisticPattern:
-		return handOptimistic(db)
-	case lockPattern:
-		return handLock(db)
+	makers := map[pattern]func(*sql.DB, texts) (update, error){
+		atomicPattern: handAtomic, optimisticPattern: handOptimistic, lockPattern: handLock,
 	}
-	return nil, fmt.Errorf("unknown pattern %q", p)
+	if s.database == mariadb {
+		makers[atomicPattern] = handAtomicMariaDB
+	}
+	u, err := makers[s.pattern](db, s.database.texts())
+	return working(u, db, err)
 }
 
-func handAtomic(db *sql.DB) (*client, error) {
-	add, err := db.Prepare(addPoints)
-	if err != nil {
-		return nil, err
-	}
-	return &client{func(ctx context.Context, id int64) (Player, error) {
+func handAtomic(db *sql.DB, t texts) (update, error) {
+	add, err := db.Prepare(t.add)
+	return func(ctx context.Context, id int64) (Player, error) {
 		return scanPlayer(add.QueryRowContext(ctx, points, id))
-	}, db}, nil
+	}, err
 }
 
-func handOptimistic(db *sql.DB) (*client, error) {
-	read, err := db.Prepare(selectPlayer)
+// MariaDB's UPDATE returns no row. Between an UPDATE and a SELECT of their own somebody else could change it.
+func handAtomicMariaDB(db *sql.DB, t texts) (update, error) {
+	add, err := db.Prepare(t.add)
 	if err != nil {
 		return nil, err
 	}
-	write, err := db.Prepare(setScoreIfUnchanged)
+	read, err := db.Prepare(t.read)
+	return func(ctx context.Context, id int64) (p Player, err error) {
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return p, err
+		}
+		defer func() { _ = tx.Rollback() }() // does nothing after Commit
+		if _, err := tx.StmtContext(ctx, add).ExecContext(ctx, points, id); err != nil {
+			return p, err
+		}
+		if p, err = scanPlayer(tx.StmtContext(ctx, read).QueryRowContext(ctx, id)); err != nil {
+			return p, err // sql.ErrNoRows if there is no such player
+		}
+		return p, tx.Commit()
+	}, err
+}
+
+func handOptimistic(db *sql.DB, t texts) (update, error) {
+	read, err := db.Prepare(t.read)
 	if err != nil {
 		return nil, err
 	}
-	return &client{func(ctx context.Context, id int64) (Player, error) {
+	write, err := db.Prepare(t.setIf)
+	return func(ctx context.Context, id int64) (Player, error) {
 		for {
 			p, err := scanPlayer(read.QueryRowContext(ctx, id))
 			if err != nil {
@@ -72,19 +72,16 @@ func handOptimistic(db *sql.DB) (*client, error) {
 				return p, err
 			}
 		}
-	}, db}, nil
+	}, err
 }
 
-func handLock(db *sql.DB) (*client, error) {
-	read, err := db.Prepare(selectPlayer)
+func handLock(db *sql.DB, t texts) (update, error) {
+	read, err := db.Prepare(t.lock)
 	if err != nil {
 		return nil, err
 	}
-	write, err := db.Prepare(setScore)
-	if err != nil {
-		return nil, err
-	}
-	return &client{func(ctx context.Context, id int64) (Player, error) {
+	write, err := db.Prepare(t.set)
+	return func(ctx context.Context, id int64) (Player, error) {
 		tx, err := db.BeginTx(ctx, nil)
 		if err != nil {
 			return Player{}, err
@@ -99,10 +96,10 @@ func handLock(db *sql.DB) (*client, error) {
 			return Player{}, err
 		}
 		return p, tx.Commit()
-	}, db}, nil
+	}, err
 }
 
-func scanPlayer(row *sql.Row) (p Player, err error) {
+func scanPlayer(row interface{ Scan(...any) error }) (p Player, err error) {
 	err = row.Scan(&p.ID, &p.Name, &p.Score, &p.Version)
 	return p, err
 }

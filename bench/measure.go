@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"time"
 )
 
@@ -13,9 +12,17 @@ import (
 const rows = 10_000
 
 // warmUp is the number of updates before the first that is timed: they open the connection and prepare statements.
-const warmUp = 200
+const warmUp = 20
 
-// A sample is what one run of a contender comes to.
+// turns is the number of parts of a round, in each of which every contender runs: what slows the machine down, or its
+// disk, for a hundredth of a second then hits all of them, or is one turn of many.
+const turns = 10
+
+// resume is the number of updates before each turn that are not timed: what a contender lets go when it is not used for
+// a while must not count for more because turns are short.
+const resume = 2
+
+// A sample is what one turn of a contender comes to.
 type sample struct {
 	perSecond float64 // updates
 	allocs    float64 // allocations on Go's heap for an update
@@ -31,9 +38,9 @@ type entrant struct {
 	samples      []sample
 }
 
-// enter starts a contender on a database of its own below dir.
-func enter(c contender, dir string, rows int, s setting) (*entrant, error) {
-	cl, err := c.start(dir, rows, s)
+// enter starts a contender on a database of its own.
+func enter(c contender, h *host, rows int, s setting) (*entrant, error) {
+	cl, err := c.start(h, rows, s)
 	if err != nil {
 		return nil, err
 	}
@@ -65,9 +72,13 @@ func (e *entrant) repeat(ctx context.Context, n int) error {
 	return e.verify()
 }
 
-// measure updates for as long as d, adds a sample, and checks that all updates are in the table.
-func (e *entrant) measure(ctx context.Context, d time.Duration) error {
-	runtime.GC() // the garbage of the contender before is not this one's
+// turn updates for as long as d, and adds a sample.
+func (e *entrant) turn(ctx context.Context, d time.Duration) error {
+	for range resume {
+		if err := e.next(ctx); err != nil {
+			return err
+		}
+	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	first, start := e.acknowledged, time.Now()
@@ -85,7 +96,7 @@ func (e *entrant) measure(ctx context.Context, d time.Duration) error {
 		allocs:    float64(after.Mallocs-before.Mallocs) / n,
 		bytes:     float64(after.TotalAlloc-before.TotalAlloc) / n,
 	})
-	return e.verify()
+	return nil
 }
 
 func (e *entrant) verify() error {
@@ -98,21 +109,22 @@ func (e *entrant) verify() error {
 // A race is the contenders in one setting.
 type race struct {
 	setting  setting
+	host     *host
 	entrants []*entrant // in the order of the tables
 }
 
-// prepare starts every contender in every setting and warms it up.
-func prepare(dir string) (races []*race, err error) {
+// prepare starts every contender in every setting of a host's database, and warms it up.
+func prepare(h *host) (races []*race, err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, closeAll(races))
 		}
 	}()
-	for _, s := range settings() {
-		r := &race{setting: s}
+	for _, s := range settings(h.database) {
+		r := &race{setting: s, host: h}
 		races = append(races, r)
-		for _, c := range contenders() {
-			e, err := enter(c, dir, rows, s)
+		for _, c := range contenders(h.database) {
+			e, err := enter(c, h, rows, s)
 			if err != nil {
 				return races, err
 			}
@@ -125,16 +137,33 @@ func prepare(dir string) (races []*race, err error) {
 	return races, nil
 }
 
-// round runs every contender once. Which one begins changes from round to round, so that none always runs after the
-// same other one.
+// round runs every contender for as long as d, in turns, and checks that all updates are in its table. Which one begins
+// changes from turn to turn, and so does the direction: none always runs after the same other one.
 func (r *race) round(number int, d time.Duration) error {
-	for i := range r.entrants {
-		e := r.entrants[(i+number)%len(r.entrants)]
-		if err := r.do(func(ctx context.Context) error { return e.measure(ctx, d) }); err != nil {
-			return err
-		}
+	if err := r.host.ready(r.setting); err != nil {
+		return err
 	}
-	return nil
+	runtime.GC() // the garbage of the race before is not this one's
+	n := len(r.entrants)
+	return r.do(func(ctx context.Context) error {
+		for turn := range turns {
+			for i := range n {
+				i = (i + number + turn) % n
+				if turn%2 == 1 {
+					i = n - 1 - i
+				}
+				if err := r.entrants[i].turn(ctx, d/turns); err != nil {
+					return err
+				}
+			}
+		}
+		for _, e := range r.entrants {
+			if err := e.verify(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // do calls f with a context of the setting.
@@ -150,44 +179,8 @@ func (r *race) do(f func(context.Context) error) error {
 func closeAll(races []*race) (err error) {
 	for _, r := range races {
 		for _, e := range r.entrants {
-			err = errors.Join(err, e.db.Close())
+			err = errors.Join(err, e.close())
 		}
 	}
 	return err
-}
-
-// find returns the entrant with the key.
-func (r *race) find(key string) *entrant {
-	return r.entrants[slices.IndexFunc(r.entrants, func(e *entrant) bool { return e.key == key })]
-}
-
-// median returns the median of what f makes of an entrant's samples.
-func (e *entrant) median(f func(sample) float64) float64 {
-	values := make([]float64, len(e.samples))
-	for i, s := range e.samples {
-		values[i] = f(s)
-	}
-	return median(values)
-}
-
-// ratios returns how many times as fast as another contender ours was, round by round.
-func (r *race) ratios(other string) []float64 {
-	a, b := r.find(ours).samples, r.find(other).samples
-	ratios := make([]float64, len(a))
-	for i := range a {
-		ratios[i] = a[i].perSecond / b[i].perSecond
-	}
-	return ratios
-}
-
-func median(values []float64) float64 {
-	if len(values) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(values))
-	middle := len(sorted) / 2
-	if len(sorted)%2 == 1 {
-		return sorted[middle]
-	}
-	return (sorted[middle-1] + sorted[middle]) / 2
 }

@@ -2,24 +2,24 @@ package main
 
 import (
 	"context"
-	"fmt"
 
-	"gorm.io/driver/sqlite"
+	"gorm.io/driver/mysql"
+	pgdriver "gorm.io/driver/postgres"
+	sqlitedriver "gorm.io/driver/sqlite"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 	"gorm.io/gorm/logger"
 )
 
 // openGORM is GORM as its documentation says, set up for speed: no log, no transaction around single writes, and its
-// cache of prepared statements where that makes it faster, which inside transactions it does not.
-func openGORM(dsn string, p pattern) (*client, error) {
-	if p == lockPattern {
-		dsn = immediate(dsn)
-	}
-	db, err := gorm.Open(sqlite.Open(dsn), &gorm.Config{
+// cache of prepared statements where that makes it faster, which inside transactions it does not: there it prepares anew.
+func openGORM(dsn string, s setting) (*client, error) {
+	drivers := map[database]func(string) gorm.Dialector{sqlite: sqlitedriver.Open, postgres: pgdriver.Open, mariadb: mysql.Open}
+	transaction := s.pattern == lockPattern || s.pattern == atomicPattern && s.database == mariadb
+	db, err := gorm.Open(drivers[s.database](s.locking(dsn)), &gorm.Config{
 		Logger:                 logger.Discard,
 		SkipDefaultTransaction: true,
-		PrepareStmt:            p != lockPattern,
+		PrepareStmt:            !transaction,
 	})
 	if err != nil {
 		return nil, err
@@ -32,25 +32,41 @@ func openGORM(dsn string, p pattern) (*client, error) {
 	updates := map[pattern]update{
 		atomicPattern:     gormAtomic(db),
 		optimisticPattern: gormOptimistic(db),
-		lockPattern:       gormLock(db),
+		lockPattern:       gormLock(db, s.database.lockStrength()),
 	}
-	if updates[p] == nil {
-		return nil, fmt.Errorf("unknown pattern %q", p)
+	if s.database == mariadb {
+		updates[atomicPattern] = gormAtomicMariaDB(db)
 	}
-	return &client{updates[p], pool}, nil
+	return working(updates[s.pattern], pool, nil)
+}
+
+func gormAdd(db *gorm.DB, p *Player, id int64) error {
+	result := db.Model(p).Where("id = ?", id).Updates(map[string]any{
+		"score":   gorm.Expr("score + ?", points),
+		"version": gorm.Expr("version + 1"),
+	})
+	if result.Error == nil && result.RowsAffected == 0 {
+		return gorm.ErrRecordNotFound
+	}
+	return result.Error
 }
 
 func gormAtomic(db *gorm.DB) update {
-	return func(ctx context.Context, id int64) (Player, error) {
-		var p Player
-		result := db.WithContext(ctx).Model(&p).Clauses(clause.Returning{}).Where("id = ?", id).Updates(map[string]any{
-			"score":   gorm.Expr("score + ?", points),
-			"version": gorm.Expr("version + 1"),
+	return func(ctx context.Context, id int64) (p Player, err error) {
+		err = gormAdd(db.WithContext(ctx).Clauses(clause.Returning{}), &p, id)
+		return p, err
+	}
+}
+
+func gormAtomicMariaDB(db *gorm.DB) update {
+	return func(ctx context.Context, id int64) (p Player, err error) {
+		err = db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+			if err := gormAdd(tx, new(Player), id); err != nil {
+				return err
+			}
+			return tx.Take(&p, id).Error
 		})
-		if result.Error == nil && result.RowsAffected == 0 {
-			return Player{}, gorm.ErrRecordNotFound
-		}
-		return p, result.Error
+		return p, err
 	}
 }
 
@@ -71,11 +87,14 @@ func gormOptimistic(db *gorm.DB) update {
 	}
 }
 
-func gormLock(db *gorm.DB) update {
-	return func(ctx context.Context, id int64) (Player, error) {
-		var p Player
-		err := db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-			if err := tx.Take(&p, id).Error; err != nil {
+func gormLock(db *gorm.DB, strength string) update {
+	return func(ctx context.Context, id int64) (p Player, err error) {
+		err = db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+			read := tx
+			if strength != "" {
+				read = tx.Clauses(clause.Locking{Strength: strength})
+			}
+			if err := read.Take(&p, id).Error; err != nil {
 				return err
 			}
 			return tx.Model(&p).Updates(map[string]any{"score": p.Score + points, "version": p.Version + 1}).Error

@@ -2,50 +2,60 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/jmoiron/sqlx"
 )
 
 // openSqlx is what is mostly written with sqlx: the text of a statement with every call, and rows scanned into structs
 // by their tags.
-func openSqlx(dsn string, p pattern) (*client, error) {
-	if p == lockPattern {
-		dsn = immediate(dsn)
-	}
-	pool, err := open(dsn)
+func openSqlx(dsn string, s setting) (*client, error) {
+	pool, err := open(s.locking(dsn), s)
 	if err != nil {
 		return nil, err
 	}
-	db := sqlx.NewDb(pool, "sqlite3")
-	updates := map[pattern]update{
-		atomicPattern:     sqlxAtomic(db),
-		optimisticPattern: sqlxOptimistic(db),
-		lockPattern:       sqlxLock(db),
+	makers := map[pattern]func(*sqlx.DB, texts) update{
+		atomicPattern: sqlxAtomic, optimisticPattern: sqlxOptimistic, lockPattern: sqlxLock,
 	}
-	if updates[p] == nil {
-		return nil, fmt.Errorf("unknown pattern %q", p)
+	if s.database == mariadb {
+		makers[atomicPattern] = sqlxAtomicMariaDB
 	}
-	return &client{updates[p], pool}, nil
+	return working(makers[s.pattern](sqlx.NewDb(pool, s.database.driver()), s.database.texts()), pool, nil)
 }
 
-func sqlxAtomic(db *sqlx.DB) update {
+func sqlxAtomic(db *sqlx.DB, t texts) update {
 	return func(ctx context.Context, id int64) (p Player, err error) {
-		err = db.GetContext(ctx, &p, addPoints, points, id)
+		err = db.GetContext(ctx, &p, t.add, points, id)
 		return p, err
 	}
 }
 
-func sqlxOptimistic(db *sqlx.DB) update {
+func sqlxAtomicMariaDB(db *sqlx.DB, t texts) update {
+	return func(ctx context.Context, id int64) (p Player, err error) {
+		tx, err := db.BeginTxx(ctx, nil)
+		if err != nil {
+			return p, err
+		}
+		defer func() { _ = tx.Rollback() }() // does nothing after Commit
+		if _, err := tx.ExecContext(ctx, t.add, points, id); err != nil {
+			return p, err
+		}
+		if err := tx.GetContext(ctx, &p, t.read, id); err != nil {
+			return p, err
+		}
+		return p, tx.Commit()
+	}
+}
+
+func sqlxOptimistic(db *sqlx.DB, t texts) update {
 	return func(ctx context.Context, id int64) (Player, error) {
 		for {
 			var p Player
-			if err := db.GetContext(ctx, &p, selectPlayer, id); err != nil {
+			if err := db.GetContext(ctx, &p, t.read, id); err != nil {
 				return Player{}, err
 			}
 			before := p.Version
 			p.Score, p.Version = p.Score+points, p.Version+1
-			result, err := db.ExecContext(ctx, setScoreIfUnchanged, p.Score, p.Version, p.ID, before)
+			result, err := db.ExecContext(ctx, t.setIf, p.Score, p.Version, p.ID, before)
 			if done, err := one(result, err); done || err != nil {
 				return p, err
 			}
@@ -53,7 +63,7 @@ func sqlxOptimistic(db *sqlx.DB) update {
 	}
 }
 
-func sqlxLock(db *sqlx.DB) update {
+func sqlxLock(db *sqlx.DB, t texts) update {
 	return func(ctx context.Context, id int64) (Player, error) {
 		tx, err := db.BeginTxx(ctx, nil)
 		if err != nil {
@@ -61,11 +71,11 @@ func sqlxLock(db *sqlx.DB) update {
 		}
 		defer func() { _ = tx.Rollback() }() // does nothing after Commit
 		var p Player
-		if err := tx.GetContext(ctx, &p, selectPlayer, id); err != nil {
+		if err := tx.GetContext(ctx, &p, t.lock, id); err != nil {
 			return Player{}, err
 		}
 		p.Score, p.Version = p.Score+points, p.Version+1
-		if _, err := tx.ExecContext(ctx, setScore, p.Score, p.Version, p.ID); err != nil {
+		if _, err := tx.ExecContext(ctx, t.set, p.Score, p.Version, p.ID); err != nil {
 			return Player{}, err
 		}
 		return p, tx.Commit()

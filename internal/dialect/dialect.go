@@ -188,7 +188,7 @@ func (d *Dialect) BeginWaiting(limit time.Duration) string {
 // twice as long at the most; 0 is as long as the connection is set to. Few texts come of it, so that statements can be
 // prepared with them.
 func (d *Dialect) WaitPrefix(limit time.Duration) string {
-	if limit == 0 || d.prefix == "" {
+	if limit == 0 || limit > longestWait || d.prefix == "" {
 		return ""
 	}
 	seconds := int64(1)
@@ -198,8 +198,11 @@ func (d *Dialect) WaitPrefix(limit time.Duration) string {
 	return fmt.Sprintf(d.prefix, seconds, seconds)
 }
 
+// longestWait is what every database can be told in milliseconds. It is 24 days.
+const longestWait = (1<<31 - 1) * time.Millisecond
+
 // milliseconds rounds up: 0 would be for ever.
 func milliseconds(d time.Duration) int64 {
-	const longest = 1<<31 - 1
-	return min(max(int64((d+time.Millisecond-1)/time.Millisecond), 1), longest)
+	d = min(d, longestWait)
+	return max(int64((d+time.Millisecond-1)/time.Millisecond), 1)
 }

@@ -3,8 +3,11 @@ package dialect_test
 import (
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -26,6 +29,11 @@ func TestByDriver(t *testing.T) {
 	d, err = dialect.ByDriver("sqlite3-traced", "github.com/mattn/go-sqlite3")
 	require.NoError(t, err)
 	assert.Equal(t, "sqlite", d.Name)
+	for name, want := range map[string]string{"pgx": "postgres", "pgx/v5": "postgres", "postgres": "postgres", "mysql": "mysql", "sqlite": "sqlite"} {
+		d, err := dialect.ByDriver(name, "")
+		require.NoError(t, err)
+		assert.Equal(t, want, d.Name)
+	}
 	_, err = dialect.ByDriver("oracle", "example.com/oracle")
 	assert.ErrorContains(t, err, `unknown driver "oracle"`)
 	assert.ErrorContains(t, err, "sqlite3")
@@ -45,6 +53,69 @@ func TestCheckName(t *testing.T) {
 	assert.NoError(t, dialect.CheckTable("game.players"))
 	for _, name := range []string{"a.b.c", ".a", "a.", "."} {
 		assert.Error(t, dialect.CheckTable(name), "%q", name)
+	}
+}
+
+// Every dialect has all that the packages above ask it for.
+func TestDialects(t *testing.T) {
+	assert.Equal(t, []string{"mysql", "postgres", "sqlite"}, dialect.Names())
+	for _, name := range dialect.Names() {
+		d, err := dialect.ByName(name)
+		require.NoError(t, err)
+		for _, text := range []string{d.Begin, d.Probe, string(d.Quotient)} {
+			assert.NotEmpty(t, text, name)
+		}
+		assert.Equal(t, dialect.Other, d.Classify(nil), name)
+		assert.Equal(t, dialect.Other, d.Classify(errors.New("an error like any other")), name)
+		assert.False(t, d.EndsTransaction(nil), name)
+		assert.Equal(t, d.InProcess, d.Refused(errors.New("an error like any other")), "%s: what is not the database's own refusal is unknown", name)
+	}
+}
+
+func TestParameters(t *testing.T) {
+	for name, want := range map[string]string{
+		"sqlite":   "SELECT `a` WHERE ? AND ? AND ?",
+		"postgres": `SELECT "a" WHERE CAST($1 AS bigint) AND $2 AND CAST($3 AS double precision)`,
+		"mysql":    "SELECT `a` WHERE ? AND ? AND ?",
+	} {
+		d, err := dialect.ByName(name)
+		require.NoError(t, err)
+		part := d.NewSQL().Value("x").Add(" AND ").Float(1.5)
+		s := d.NewSQL().Add("SELECT ").Name("a").Add(" WHERE ").Integer(int64(7)).Add(" AND ").Append(part).Statement()
+		assert.Equal(t, want, s.Text)
+		assert.Equal(t, []any{int64(7), "x", 1.5}, s.Args)
+	}
+}
+
+func TestWaits(t *testing.T) {
+	forEver := time.Duration(math.MaxInt64)
+	for limit, want := range map[time.Duration]struct{ begin, prefix, condition string }{
+		0:                     {"BEGIN", "", ""},
+		1:                     {"BEGIN; SET LOCAL lock_timeout = 1", "1", "1"},
+		time.Millisecond + 1:  {"BEGIN; SET LOCAL lock_timeout = 2", "1", "2"},
+		time.Second + 1:       {"BEGIN; SET LOCAL lock_timeout = 1001", "2", "1001"},
+		5 * time.Second:       {"BEGIN; SET LOCAL lock_timeout = 5000", "8", "5000"},
+		24 * 25 * time.Hour:   {"BEGIN; SET LOCAL lock_timeout = 2147483647", "", "2147483647"},
+		forEver:               {"BEGIN; SET LOCAL lock_timeout = 2147483647", "", "2147483647"},
+		forEver/2 + time.Hour: {"BEGIN; SET LOCAL lock_timeout = 2147483647", "", "2147483647"},
+	} {
+		for _, name := range dialect.Names() {
+			d, err := dialect.ByName(name)
+			require.NoError(t, err)
+			begin, condition := d.BeginWaiting(limit), d.NewSQL().WaitAtMost(limit).Statement()
+			if name != "postgres" {
+				assert.Equal(t, d.Begin, begin, "%s %v", name, limit)
+				assert.Empty(t, condition.Text, "%s %v", name, limit)
+			} else {
+				assert.Equal(t, want.begin, begin, limit)
+				assert.Equal(t, want.condition != "", slices.Contains(condition.Args, any(want.condition)), limit)
+			}
+			if prefix := d.WaitPrefix(limit); name == "mysql" && want.prefix != "" {
+				assert.Contains(t, prefix, "(@@innodb_lock_wait_timeout,"+want.prefix+")", limit)
+			} else {
+				assert.Empty(t, prefix, "%s %v", name, limit)
+			}
+		}
 	}
 }
 

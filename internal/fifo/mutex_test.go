@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -117,4 +118,39 @@ func TestMutexUnderLoad(t *testing.T) {
 	assert.Zero(t, m.Waiting())
 	assert.True(t, m.Lock(context.Background()), "nobody holds it")
 	assert.Positive(t, served)
+}
+
+// Never more than the limit hold a semaphore, and all get it.
+func TestSemaphoreLimits(t *testing.T) {
+	const limit, callers = 3, 50
+	var s fifo.Semaphore
+	var holders, most atomic.Int64
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			if !assert.True(t, s.Acquire(context.Background(), limit)) {
+				return
+			}
+			most.Store(max(most.Load(), holders.Add(1)))
+			assert.LessOrEqual(t, holders.Load(), int64(limit))
+			runtime.Gosched()
+			holders.Add(-1)
+			s.Release()
+		})
+	}
+	wg.Wait()
+	assert.Positive(t, most.Load())
+	for range limit {
+		assert.True(t, s.TryAcquire(limit))
+	}
+	assert.False(t, s.TryAcquire(limit))
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	assert.False(t, s.Acquire(gone, limit))
+	assert.True(t, s.TryAcquire(limit+1), "the limit can rise")
+	for range limit + 1 {
+		s.Release()
+	}
+	assert.Panics(t, s.Release)
+	assert.Zero(t, s.Waiting())
 }

@@ -28,15 +28,22 @@ type Conn struct {
 	restore  string               // the statement that undoes impatient, or empty
 	broken   bool                 // it must not be used by anybody else
 	lent     bool                 // a caller's own statements ran on it, and may have left rows open
+	seated   bool                 // it takes one of the pool's seats
+	span     span
 }
 
 // release ends the use of the connection: it is kept for the next update or given back to the pool, and the turn to
 // write goes to whoever is next.
 func (c *Conn) release() {
+	c.endSpan()
 	p, turn := c.pool, c.turn
 	if turn {
 		defer p.writers.Unlock()
 		c.turn = false
+	}
+	if c.seated {
+		defer p.seats.Release()
+		c.seated = false
 	}
 	switch {
 	case c.keepable && p.keep(c):
@@ -188,8 +195,7 @@ func (c *Conn) answers() bool {
 
 // exec sends a statement without arguments or rows.
 func (c *Conn) exec(ctx context.Context, text string) error {
-	inner, cancel := c.during(ctx)
-	defer cancel()
+	inner := c.during(ctx)
 	if _, err := c.run(inner, dialect.Statement{Text: text}); err != nil {
 		return c.failed(ctx, err)
 	}
@@ -222,8 +228,7 @@ func (c *Conn) One(ctx context.Context, s dialect.Statement, dest ...any) (found
 	if s.Args, err = settle(s.Args); err != nil {
 		return false, err
 	}
-	inner, cancel := c.during(ctx)
-	defer cancel()
+	inner := c.during(ctx)
 	rows, sent, err := c.query(inner, s)
 	if err != nil {
 		err = c.failed(ctx, err)
@@ -308,8 +313,7 @@ func (c *Conn) undo(rows *sql.Rows) {
 
 // Rows runs a query and scans all its rows.
 func (c *Conn) Rows(ctx context.Context, s dialect.Statement, each func(), dest ...any) error {
-	inner, cancel := c.during(ctx)
-	defer cancel()
+	inner := c.during(ctx)
 	rows, err := c.Conn.QueryContext(inner, s.Text, s.Args...)
 	if err != nil {
 		return c.failed(ctx, err)
@@ -330,8 +334,7 @@ func (c *Conn) Rows(ctx context.Context, s dialect.Statement, each func(), dest 
 
 // Columns returns the names of the columns that a query yields.
 func (c *Conn) Columns(ctx context.Context, s dialect.Statement) ([]string, error) {
-	inner, cancel := c.during(ctx)
-	defer cancel()
+	inner := c.during(ctx)
 	rows, err := c.Conn.QueryContext(inner, s.Text, s.Args...)
 	if err != nil {
 		return nil, c.failed(ctx, err)

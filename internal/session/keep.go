@@ -18,10 +18,12 @@ type keeper struct {
 
 // Kept connections are looked at every lookEvery. One that was not used since goes back to the pool, so that one which
 // somebody else needs is missing for twice that at the most; and none is kept for longer than keptAtMost, because the
-// pool may have a limit on its age.
+// pool may have a limit on its age. If the pool has no other left, one is handed from update to update for handedAtMost,
+// so that the service's own statements have their turn.
 const (
-	lookEvery  = 10 * time.Millisecond
-	keptAtMost = time.Second
+	lookEvery    = 10 * time.Millisecond
+	keptAtMost   = time.Second
+	handedAtMost = 20 * time.Millisecond
 )
 
 // pop takes the connection that was used last, or returns nil.
@@ -79,7 +81,8 @@ func (p *Pool) keep(c *Conn) bool {
 	now := time.Now()
 	s := p.db.Stats()
 	none := s.MaxOpenConnections > 0 && s.InUse >= s.MaxOpenConnections
-	if c.broken || c.lent || none || now.Sub(c.since) >= keptAtMost {
+	age := now.Sub(c.since)
+	if c.broken || c.lent || age >= keptAtMost || none && (p.seats.Waiting() == 0 || age >= handedAtMost) {
 		return false
 	}
 	c.used = now

@@ -26,6 +26,10 @@ type Pool struct {
 	kept    keeper
 	shut    atomic.Bool
 
+	// seats are as many as the pool may have connections, where connections are kept: whoever waits here is handed one as
+	// it is, with its statements prepared, and whoever waits in the pool is not.
+	seats fifo.Semaphore
+
 	inspected atomic.Bool
 	limit     atomic.Int64 // how long the pool's connections wait for a lock, as a Duration; 0: for ever
 }
@@ -135,7 +139,7 @@ func (p *Pool) acquire(ctx context.Context, a access) (c *Conn, err error) {
 		return nil, ErrClosed
 	}
 	if !p.dialect.OneWriter {
-		return p.take(ctx)
+		return p.takeSeat(ctx)
 	}
 	turn := false
 	switch {
@@ -158,6 +162,25 @@ func (p *Pool) acquire(ctx context.Context, a access) (c *Conn, err error) {
 		return nil, err
 	}
 	c.turn, c.keepable = true, true
+	return c, nil
+}
+
+// takeSeat takes a seat, if the pool has a limit, and then a connection.
+func (p *Pool) takeSeat(ctx context.Context) (c *Conn, err error) {
+	limit := p.db.Stats().MaxOpenConnections
+	seated := p.dialect.Prepares && limit > 0
+	if seated && !p.seats.Acquire(ctx, limit) {
+		return nil, fmt.Errorf("raceproof: wait for a connection: %w", Ended(ctx))
+	}
+	defer func() {
+		if seated && c == nil { // also if a hook of the service's, called by the driver, has panicked
+			p.seats.Release()
+		}
+	}()
+	if c, err = p.take(ctx); err != nil {
+		return nil, err
+	}
+	c.seated = seated
 	return c, nil
 }
 
@@ -222,8 +245,7 @@ func (c *Conn) inspect(ctx context.Context) error {
 }
 
 func (c *Conn) setting(ctx context.Context, query string, dest any) error {
-	inner, cancel := c.during(ctx)
-	defer cancel()
+	inner := c.during(ctx)
 	if err := c.Conn.QueryRowContext(inner, query).Scan(dest); err != nil {
 		return fmt.Errorf("raceproof: look at the connection: %w", c.failed(ctx, err))
 	}

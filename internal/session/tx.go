@@ -125,8 +125,7 @@ func (t *Tx) One(ctx context.Context, s dialect.Statement, dest ...any) (found b
 	}
 	dest, captures := captured(dest)
 	found, err = guarded(ctx, t, func(c *Conn) (bool, error) {
-		inner, cancel := c.during(ctx)
-		defer cancel()
+		inner := c.during(ctx)
 		found, err := c.inside(inner, s, dest)
 		if err != nil {
 			return false, c.failed(ctx, err)
@@ -155,8 +154,7 @@ func (t *Tx) Change(ctx context.Context, s dialect.Statement) (n int64, err erro
 		return 0, err
 	}
 	return guarded(ctx, t, func(c *Conn) (int64, error) {
-		inner, cancel := c.during(ctx)
-		defer cancel()
+		inner := c.during(ctx)
 		n, err := c.run(inner, s)
 		if err != nil {
 			return 0, c.failed(ctx, err)

@@ -80,17 +80,32 @@ func (c *Conn) patiently(ctx context.Context, f func() error) error {
 // cut it off costs the connection and leaves open what became of it; and nearly all are over in a fraction of that.
 const grace = 50 * time.Millisecond
 
+// A span is the context that the statements of this module are sent with while a caller's own lasts.
+type span struct {
+	of   <-chan struct{} // the caller's is done
+	ctx  context.Context
+	stop func()
+}
+
 // during returns the context that a statement of this module is sent with. One that runs in this process is over in
 // microseconds; to interrupt it would cost more, and end its whole transaction. One that travels is cut off a grace
-// after the end of its context.
-func (c *Conn) during(ctx context.Context) (context.Context, context.CancelFunc) {
-	if ctx.Done() == nil {
-		return ctx, func() {}
+// after the end of its context. The context is made once for all statements of an update, and is good until the
+// connection is released, or another is asked for.
+func (c *Conn) during(ctx context.Context) context.Context {
+	switch {
+	case ctx.Done() == nil:
+		return ctx
+	case c.pool.dialect.InProcess:
+		return context.WithoutCancel(ctx)
+	case c.span.of != ctx.Done():
+		c.endSpan()
+		c.span = newSpan(ctx)
 	}
+	return c.span.ctx
+}
+
+func newSpan(ctx context.Context) span {
 	inner := context.WithoutCancel(ctx)
-	if c.pool.dialect.InProcess {
-		return inner, func() {}
-	}
 	var cancel context.CancelFunc
 	if deadline, ok := ctx.Deadline(); ok {
 		inner, cancel = context.WithDeadline(inner, deadline.Add(grace))
@@ -102,10 +117,17 @@ func (c *Conn) during(ctx context.Context) (context.Context, context.CancelFunc)
 			time.AfterFunc(grace, cancel)
 		}
 	})
-	return inner, func() {
+	return span{ctx.Done(), inner, func() {
 		stop()
 		cancel()
+	}}
+}
+
+func (c *Conn) endSpan() {
+	if c.span.stop != nil {
+		c.span.stop()
 	}
+	c.span = span{}
 }
 
 // remaining returns how long it is to the deadline of the context that the statement's own was made of, 0 if there is
