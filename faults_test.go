@@ -279,8 +279,16 @@ func TestTimesThatAreReadTwice(t *testing.T) {
 func TestTransactionThatIsGone(t *testing.T) {
 	for name, lose := range map[string]func(context.Context, *raceproof.DB, sqlx.ExtContext){
 		"the caller's own ROLLBACK": func(ctx context.Context, _ *raceproof.DB, e sqlx.ExtContext) {
-			_, err := e.ExecContext(ctx, `ROLLBACK`)
+			_, err := e.ExecContext(ctx, `/* hidden */ ROLLBACK`)
 			require.NoError(t, err)
+		},
+		"the caller's own COMMIT, which is not sent": func(ctx context.Context, _ *raceproof.DB, e sqlx.ExtContext) {
+			for _, text := range []string{`COMMIT AND CHAIN`, ` commit`, `BEGIN`, `END;`, `ROLLBACK`, `START TRANSACTION`} {
+				_, err := e.ExecContext(ctx, text)
+				require.ErrorIs(t, err, raceproof.ErrFinished)
+			}
+			_, err := e.QueryContext(ctx, `COMMIT`)
+			require.ErrorIs(t, err, raceproof.ErrFinished)
 		},
 		"a write interrupted while its rows are read": func(ctx context.Context, _ *raceproof.DB, e sqlx.ExtContext) {
 			short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)

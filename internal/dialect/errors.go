@@ -23,6 +23,7 @@ type classifier interface {
 	endsTransaction(error) bool
 	outside(probe error) bool
 	refused(error) bool
+	canceled(error) bool
 	fromServer(error) bool
 }
 
@@ -44,17 +45,24 @@ func (d *Dialect) Outside(probe error) bool { return d.errors.outside(probe) }
 // applied. Of any other it cannot be known: it can be the answer that got lost.
 func (d *Dialect) Refused(err error) bool { return d.errors.refused(err) }
 
+// Canceled tells whether an error says that somebody has stopped the statement: its caller, as some drivers ask the
+// server to when its context ends, or a limit on its time.
+func (d *Dialect) Canceled(err error) bool { return d.errors.canceled(err) }
+
 // FromServer tells whether an error is the database's own answer, so that the connection is as usable as before.
 func (d *Dialect) FromServer(err error) bool { return d.errors.fromServer(err) }
 
 // An errorType is a driver's error type and the field or method that holds the database's code, known by name so that
 // no driver need be imported. The type is matched exactly: many types have a Code, few mean the database's.
+// Without either the error is a number itself.
 type errorType struct{ pkg, name, field, method string }
 
 var errorTypes = []errorType{
 	{pkg: "github.com/mattn/go-sqlite3", name: "Error", field: "ExtendedCode"},
 	{pkg: "modernc.org/sqlite", name: "Error", method: "Code"},
 	{pkg: "github.com/ncruces/go-sqlite3", name: "Error", method: "ExtendedCode"},
+	{pkg: "github.com/ncruces/go-sqlite3", name: "ErrorCode"},
+	{pkg: "github.com/ncruces/go-sqlite3", name: "ExtendedErrorCode"},
 	{pkg: "github.com/go-sql-driver/mysql", name: "MySQLError", field: "Number"},
 }
 
@@ -116,9 +124,10 @@ func ownNumber(err error) (int, bool) {
 			continue
 		}
 		code := v
-		if known.method != "" {
+		switch {
+		case known.method != "":
 			code = pointer.MethodByName(known.method).Call(nil)[0]
-		} else {
+		case known.field != "":
 			code = v.FieldByName(known.field)
 		}
 		if code.CanUint() {

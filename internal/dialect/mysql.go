@@ -63,6 +63,8 @@ const (
 	myDataOutOfRange         = 1690
 	myReadOnlyTransaction    = 1792
 	myReadOnlyMode           = 1836
+	myQueryInterrupted       = 1317
+	myStatementTimeout       = 1969
 	myRolledBackDuringCommit = 3101
 	myLockNowait             = 3572
 	myConstraintFailed       = 4025
@@ -98,6 +100,11 @@ func (mysqlErrors) refused(err error) bool {
 		return true
 	}
 	return false
+}
+
+func (mysqlErrors) canceled(err error) bool {
+	code, _ := number(err)
+	return code == myQueryInterrupted || code == myStatementTimeout
 }
 
 func (mysqlErrors) outside(probe error) bool { return probe == nil }

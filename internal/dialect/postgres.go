@@ -106,6 +106,11 @@ func (postgresErrors) refused(err error) bool {
 		!strings.HasPrefix(state, pgConnectionException)
 }
 
+func (postgresErrors) canceled(err error) bool {
+	state, _ := sqlState(err)
+	return state == pgQueryCanceled
+}
+
 func (postgresErrors) outside(probe error) bool {
 	state, _ := sqlState(probe)
 	return state == pgNoActiveTransaction

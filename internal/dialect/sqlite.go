@@ -90,4 +90,6 @@ func (sqliteErrors) outside(probe error) bool { return probe == nil }
 // What runs in this process tells how it ended.
 func (sqliteErrors) refused(error) bool { return true }
 
+func (sqliteErrors) canceled(error) bool { return false }
+
 func (sqliteErrors) fromServer(error) bool { return true }

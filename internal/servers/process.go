@@ -62,8 +62,12 @@ func (p *process) signal(sig syscall.Signal) error {
 	case <-p.done: // the number may be another's by now
 		return os.ErrProcessDone
 	default:
-		return syscall.Kill(p.pid, sig)
 	}
+	err := syscall.Kill(p.pid, sig)
+	if errors.Is(err, syscall.ESRCH) { // it has ended since
+		return os.ErrProcessDone
+	}
+	return err
 }
 
 // freeze stops the process and its children, and returns the children.

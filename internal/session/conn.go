@@ -169,10 +169,10 @@ func (c *Conn) failed(ctx context.Context, err error) error {
 		}
 		return err
 	}
-	if d.FromServer(err) {
+	if d.FromServer(err) && !d.Canceled(err) {
 		return err
 	}
-	if !c.answers() {
+	if !d.FromServer(err) && !c.answers() {
 		c.broken = true
 	}
 	if ended := Ended(ctx); ended != nil {
@@ -232,7 +232,7 @@ func (c *Conn) One(ctx context.Context, s dialect.Statement, dest ...any) (found
 	rows, sent, err := c.query(inner, s)
 	if err != nil {
 		err = c.failed(ctx, err)
-		if s.Read || !sent || c.pool.dialect.Refused(err) || !c.pool.dialect.FromServer(err) && !c.broken {
+		if s.Read || !sent || c.notApplied(err) || !c.pool.dialect.FromServer(err) && !c.broken {
 			return false, err // the last: the driver has refused it, or its connection would be out of step
 		}
 		return false, unknown(err)
@@ -252,11 +252,17 @@ func (c *Conn) One(ctx context.Context, s dialect.Statement, dest ...any) (found
 			_ = rows.Close() // before the connection is asked whether it answers
 		}
 		err = c.failed(ctx, err)
-		if !s.Read && !c.pool.dialect.Refused(err) {
+		if !s.Read && !c.notApplied(err) {
 			err = unknown(err)
 		}
 	}
 	return found, err
+}
+
+// notApplied tells whether the error of a statement that is a transaction of its own means that it was not applied. One
+// that was canceled while it ran had not come to its commit.
+func (c *Conn) notApplied(err error) bool {
+	return c.pool.dialect.Refused(err) || c.pool.dialect.Canceled(err)
 }
 
 // ErrCommitUnknown is documented in the root package.

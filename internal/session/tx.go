@@ -180,6 +180,11 @@ func lend[R any](ctx context.Context, t *Tx, query string, args []any, statement
 		return result, err
 	}
 	return guarded(ctx, t, func(c *Conn) (R, error) {
+		if word := firstWord(query); controls(word, query) {
+			// Not sent: what follows a COMMIT, or a COMMIT AND CHAIN, would be another transaction than the caller thinks.
+			t.over = fmt.Errorf("%w: its function has sent %s, which is left to Transact", ErrFinished, word)
+			return result, t.over
+		}
 		t.lent, c.lent = true, true
 		if !plain(query) {
 			t.doubtful = true
@@ -205,19 +210,34 @@ func lendRows[R any](ctx context.Context, t *Tx, query string, args []any, state
 // plain tells whether a caller's statement is certainly one that only reads or writes rows, and cannot end the
 // transaction but by an error: COMMIT can, and so can on some databases whatever changes a table's definition.
 func plain(query string) bool {
-	query = strings.TrimRight(strings.TrimSpace(query), ";")
-	if strings.Contains(query, ";") {
+	if strings.Contains(strings.TrimRight(strings.TrimSpace(query), ";"), ";") {
 		return false // it may be several
 	}
-	word := query
-	if end := strings.IndexFunc(query, func(r rune) bool { return !unicode.IsLetter(r) }); end >= 0 {
-		word = query[:end]
-	}
-	switch strings.ToUpper(word) {
+	switch firstWord(query) {
 	case "SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "WITH", "VALUES":
 		return true
 	}
 	return false
+}
+
+// controls tells whether a statement begins or ends a transaction. Those that hide it are found out afterwards.
+func controls(word, query string) bool {
+	switch word {
+	case "BEGIN", "START", "COMMIT", "END", "ABORT":
+		return true
+	case "ROLLBACK":
+		return !strings.Contains(strings.ToUpper(query), "TO") // a savepoint of the caller's own
+	}
+	return false
+}
+
+// firstWord returns the letters that a statement begins with, as capitals.
+func firstWord(query string) string {
+	query = strings.TrimSpace(query)
+	if end := strings.IndexFunc(query, func(r rune) bool { return !unicode.IsLetter(r) }); end >= 0 {
+		query = query[:end]
+	}
+	return strings.ToUpper(query)
 }
 
 // QueryContext runs a caller's query in the transaction.

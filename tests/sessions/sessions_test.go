@@ -3,6 +3,7 @@ package sessions
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"os"
 	"runtime"
@@ -133,16 +134,19 @@ func TestWaitsEndOnTheServer(t *testing.T) {
 				require.NoError(t, err)
 				_, err = holder.Exec(`UPDATE players SET score = score + 1 WHERE id = 7`)
 				require.NoError(t, err)
-				ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
-				defer cancel()
-				start := time.Now()
-				err = update(ctx)
-				assert.ErrorIs(t, err, context.DeadlineExceeded)
-				assert.NotErrorIs(t, err, raceproof.ErrCommitUnknown)
-				assert.Less(t, time.Since(start), 2*time.Second)
-				if d.Kind == servers.Postgres {
-					assert.ErrorIs(t, err, raceproof.ErrLocked)
+				locked := false
+				for try := 0; try == 0 || d.Kind == servers.Postgres && !locked && try < 10; try++ {
+					ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+					start := time.Now()
+					err = update(ctx)
+					cancel()
+					assert.ErrorIs(t, err, context.DeadlineExceeded)
+					assert.NotErrorIs(t, err, raceproof.ErrCommitUnknown)
+					assert.Less(t, time.Since(start), 2*time.Second)
+					// On a machine that is too slow the statement can be cut off before the server gives up.
+					locked = errors.Is(err, raceproof.ErrLocked)
 				}
+				assert.Equal(t, d.Kind == servers.Postgres, locked)
 				until(t, "the server has given up the statement", func() bool { return waiting(t, pool, d) == 0 })
 				require.NoError(t, holder.Rollback())
 				var p player
