@@ -28,12 +28,22 @@ type DB struct {
 // An Option tells New what it cannot find out by itself.
 type Option func(*options)
 
-type options struct{ dialect string }
+type options struct {
+	dialect    string
+	unprepared bool
+}
 
 // WithDialect names the dialect of the database, for drivers that New does not know, such as one that wraps another to
 // trace it: "sqlite"; "postgres", also for CockroachDB and YugabyteDB; "mysql", also for MariaDB, Galera and TiDB.
 func WithDialect(name string) Option {
 	return func(o *options) { o.dialect = name }
+}
+
+// WithoutPreparing keeps the library from preparing statements, and from keeping connections with them, on SQLite and on
+// MariaDB and MySQL. It costs speed, on MariaDB unless the DSN says interpolateParams=true. Say both on a Galera cluster
+// where several nodes write the same rows: prepared statements lose updates there, by Galera's own doing.
+func WithoutPreparing() Option {
+	return func(o *options) { o.unprepared = true }
 }
 
 // New wraps a pool of connections. The dialect is found by the driver, which New does not import: mattn/go-sqlite3,
@@ -60,7 +70,7 @@ func New(db *sqlx.DB, opts ...Option) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("raceproof: %w", err)
 	}
-	pool := session.NewPool(db, d)
+	pool := session.NewPool(db, d, !o.unprepared)
 	ctx, cancel := context.WithTimeout(context.Background(), newTimeout)
 	defer cancel()
 	if err := pool.CheckShared(ctx); err != nil {

@@ -139,14 +139,17 @@ func (n arithmetic) bare(s *dialect.SQL, m *mapping.Mapping) {
 			if a, ok := o.(arithmetic); ok && kind == mapping.Integer {
 				a.bare(s, m) // the guard around the whole is enough
 			} else {
-				writeBeside(s, m, o, other)
+				writeBeside(s, m, o, other, n.op != coalesce)
 			}
 		}
 	}
 	left, right := operand(n.left, n.right), operand(n.right, n.left)
-	if n.op == div && kind == mapping.Float {
+	switch {
+	case n.op == div && kind == mapping.Float:
 		s.Real(left)
-	} else {
+	case n.op == div && kind == mapping.Integer:
+		s.Whole(left)
+	default:
 		left(s)
 	}
 	s.Add(n.op.between(s.Dialect(), kind))
@@ -155,6 +158,8 @@ func (n arithmetic) bare(s *dialect.SQL, m *mapping.Mapping) {
 		right(s)
 	case n.op == mod:
 		s.ModDivisor(right)
+	case kind == mapping.Integer:
+		s.Whole(func(s *dialect.SQL) { s.Divisor(right) })
 	default:
 		s.Divisor(right)
 	}

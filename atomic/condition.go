@@ -150,8 +150,8 @@ func sum(left, right facts) (facts, error) {
 
 func writePair(s *dialect.SQL, m *mapping.Mapping, op dialect.Fragment, left, right node) {
 	s.Add("(")
-	writeBeside(s, m, left, right)
+	writeBeside(s, m, left, right, false)
 	s.Add(op)
-	writeBeside(s, m, right, left)
+	writeBeside(s, m, right, left, false)
 	s.Add(")")
 }

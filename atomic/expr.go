@@ -44,7 +44,7 @@ func (e Expr) Div(operand any) Expr { return e.with(div, operand) }
 func (e Expr) Mod(operand any) Expr { return e.with(mod, operand) }
 
 // Neg is -e.
-func (e Expr) Neg() Expr { return Expr{arithmetic{sub, literal{int64(0)}, e.nodeOrMissing()}} }
+func (e Expr) Neg() Expr { return Expr{arithmetic{sub, literal{value: int64(0)}, e.nodeOrMissing()}} }
 
 // Coalesce is e or, where e is NULL, the operand.
 func (e Expr) Coalesce(operand any) Expr { return e.with(coalesce, operand) }
@@ -76,7 +76,8 @@ func operand(v any) node {
 	if b, ok := value.([]byte); ok {
 		value = slices.Clone(b)
 	}
-	return literal{value}
+	own := value != nil && mapping.KindOf(reflect.TypeOf(v)) == mapping.Other
+	return literal{value, own}
 }
 
 // A node is a part of an expression or of a condition.
@@ -141,7 +142,6 @@ func (n missing) check(*mapping.Mapping, *dialect.Dialect) (facts, error) {
 	return facts{}, errors.New(string(n))
 }
 func (n missing) write(*dialect.SQL, *mapping.Mapping) {}
-func (n missing) reads(*mapping.Mapping, string) bool  { return false }
 
 // field is a column.
 type field string
@@ -156,12 +156,11 @@ func (n field) check(m *mapping.Mapping, _ *dialect.Dialect) (facts, error) {
 
 func (n field) write(s *dialect.SQL, m *mapping.Mapping) { s.Name(canonical(m, string(n))) }
 
-func (n field) reads(m *mapping.Mapping, column string) bool {
-	return canonical(m, string(n)) == column
-}
-
 // literal is a Go value, as drivers take it.
-type literal struct{ value driver.Value }
+type literal struct {
+	value driver.Value
+	own   bool // it was made from a type with a conversion of its own, a decimal number for example
+}
 
 func (n literal) check(_ *mapping.Mapping, d *dialect.Dialect) (facts, error) {
 	if n.value == nil {
@@ -169,6 +168,9 @@ func (n literal) check(_ *mapping.Mapping, d *dialect.Dialect) (facts, error) {
 	}
 	if err := row.CheckValue(d, n.value); err != nil {
 		return facts{}, err
+	}
+	if n.own && !d.Untyped {
+		return facts{size: 1}, nil
 	}
 	return facts{kind: mapping.KindOf(reflect.TypeOf(n.value)), size: 1}, nil
 }
@@ -184,16 +186,26 @@ func (n literal) write(s *dialect.SQL, _ *mapping.Mapping) {
 	}
 }
 
-// writeBeside writes an operand that stands beside another. A number with a fraction beside a column of such numbers is
-// what the column is, which can be more exact than a floating-point number.
-func writeBeside(s *dialect.SQL, m *mapping.Mapping, n, other node) {
+// writeBeside writes an operand that stands beside another. What stands beside anything but integers is what that is,
+// which can be more exact than a floating-point number.
+func writeBeside(s *dialect.SQL, m *mapping.Mapping, n, other node, arithmetic bool) {
 	l, isLiteral := n.(literal)
-	f, isField := other.(field)
-	if _, isFloat := l.value.(float64); isLiteral && isFloat && isField && m.Columns[m.Index(string(f))].Kind == mapping.Float {
-		s.Value(l.value)
+	_, otherToo := other.(literal)
+	if !isLiteral || otherToo {
+		n.write(s, m)
 		return
 	}
-	n.write(s, m)
+	beside, _ := other.check(m, s.Dialect())
+	f, isFloat := l.value.(float64)
+	text, isText := l.value.(string)
+	switch {
+	case isFloat && beside.kind != mapping.Integer:
+		s.Exact(f)
+	case isText && l.own && arithmetic:
+		s.Decimal(text)
+	default:
+		n.write(s, m)
+	}
 }
 
 // infinite tells whether the value is an infinite number.

@@ -100,6 +100,7 @@ func (u *Updater[T]) change(ctx context.Context, tx *session.Tx, key row.Key, ch
 	if err := r.Apply(ctx, change); err != nil {
 		return nil, err
 	}
+	tx.CloseRows()
 	if tx.Statements() != sent && !r.Unchanged() {
 		// The function has used the transaction. If it changed this very row, writing would undo that.
 		if err := r.Untouched(ctx, tx); err != nil {

@@ -59,6 +59,11 @@ type transactions struct {
 	// Prepares: a statement that is not prepared costs a round trip more, or much time.
 	Prepares bool
 
+	// Settings yields the names and values of what a connection is set to, and CheckSettings returns an error if the library
+	// could not keep its promises with that.
+	Settings      string
+	CheckSettings func(map[string]string) error
+
 	// Databases lists the attached databases and their files; a database without a file is private to its connection
 	// unless the connections share a cache.
 	Databases string
@@ -71,8 +76,9 @@ type waits struct {
 	WaitLimit    string
 	SetWaitLimit string
 
-	// beginWaiting is Begin for a transaction whose statements wait for a lock for at most so many milliseconds.
-	beginWaiting string
+	// setWaiting is sent behind what begins a transaction or a savepoint: statements wait for a lock for at most so many
+	// milliseconds, to the end of the transaction.
+	setWaiting string
 
 	// waiting is added to the condition of a statement, around a number of milliseconds, and prefixed to a statement, with
 	// a number of seconds in it: the statement waits for a lock for that long at the most.
@@ -101,9 +107,8 @@ type writes struct {
 	// LeftToRight: an assignment sees what those before it in the statement have assigned.
 	LeftToRight bool
 
-	// Strict yields text that contains the word StrictWord, if the connection refuses values that a column cannot hold.
-	Strict     string
-	StrictWord string
+	// Transactional yields the name of a table's storage engine and whether it has transactions, YES or not.
+	Transactional func(s *SQL, table string)
 
 	// FoldsNames: the names of columns are compared without regard to case, though they are quoted.
 	FoldsNames bool
@@ -130,11 +135,19 @@ type arithmetic struct {
 	zeroGuard    [3]Fragment
 	modGuard     [3]Fragment // the same for the divisor of a remainder
 
-	// real encloses the dividend of a division that is to keep its fraction.
-	real [2]Fragment
+	// real encloses the dividend of a division that is to keep its fraction, where integers divide to an integer whatever
+	// the columns are declared as; whole encloses both sides of one that is to drop it, where a column of integers can be of
+	// a type that has fractions.
+	real  [2]Fragment
+	whole [2]Fragment
 
 	// Quotient stands between two integers whose quotient is to drop its fraction.
 	Quotient Fragment
+
+	// decimal encloses a parameter that is an exact number, written out; in the second part %d is its number of decimals.
+	// fractions: a number with a fraction that is bound as such is not exact, and makes what it meets inexact too.
+	decimal   [2]string
+	fractions bool
 }
 
 // known lists the dialects by name.
@@ -175,13 +188,21 @@ func ByDriver(name, typePackage string) (*Dialect, error) {
 		name, strings.Join(drivers, ", "))
 }
 
-// BeginWaiting returns the text that begins a transaction whose statements wait for a lock for at most limit; 0 is as
-// long as the connection is set to.
-func (d *Dialect) BeginWaiting(limit time.Duration) string {
-	if limit == 0 || d.beginWaiting == "" {
-		return d.Begin
+// SetWaiting returns what is sent behind the text that begins a transaction or a savepoint, so that its statements wait for
+// a lock for at most limit; 0 is as long as the connection is set to.
+func (d *Dialect) SetWaiting(limit time.Duration) string {
+	if limit == 0 || d.setWaiting == "" {
+		return ""
 	}
-	return fmt.Sprintf(d.beginWaiting, milliseconds(limit))
+	return fmt.Sprintf(d.setWaiting, milliseconds(limit))
+}
+
+// ResetWaiting returns what takes SetWaiting back, if the connection itself is set to wait for limit, 0 for ever.
+func (d *Dialect) ResetWaiting(limit time.Duration) string {
+	if d.setWaiting == "" {
+		return ""
+	}
+	return fmt.Sprintf(d.setWaiting, limit.Milliseconds())
 }
 
 // WaitPrefix returns what is written before a statement that is to wait for a lock for about limit, and less than

@@ -89,25 +89,25 @@ func TestParameters(t *testing.T) {
 
 func TestWaits(t *testing.T) {
 	forEver := time.Duration(math.MaxInt64)
-	for limit, want := range map[time.Duration]struct{ begin, prefix, condition string }{
-		0:                     {"BEGIN", "", ""},
-		1:                     {"BEGIN; SET LOCAL lock_timeout = 1", "1", "1"},
-		time.Millisecond + 1:  {"BEGIN; SET LOCAL lock_timeout = 2", "1", "2"},
-		time.Second + 1:       {"BEGIN; SET LOCAL lock_timeout = 1001", "2", "1001"},
-		5 * time.Second:       {"BEGIN; SET LOCAL lock_timeout = 5000", "8", "5000"},
-		24 * 25 * time.Hour:   {"BEGIN; SET LOCAL lock_timeout = 2147483647", "", "2147483647"},
-		forEver:               {"BEGIN; SET LOCAL lock_timeout = 2147483647", "", "2147483647"},
-		forEver/2 + time.Hour: {"BEGIN; SET LOCAL lock_timeout = 2147483647", "", "2147483647"},
+	for limit, want := range map[time.Duration]struct{ set, prefix, condition string }{
+		0:                     {"", "", ""},
+		1:                     {"; SET LOCAL lock_timeout = 1", "1", "1"},
+		time.Millisecond + 1:  {"; SET LOCAL lock_timeout = 2", "1", "2"},
+		time.Second + 1:       {"; SET LOCAL lock_timeout = 1001", "2", "1001"},
+		5 * time.Second:       {"; SET LOCAL lock_timeout = 5000", "8", "5000"},
+		24 * 25 * time.Hour:   {"; SET LOCAL lock_timeout = 2147483647", "", "2147483647"},
+		forEver:               {"; SET LOCAL lock_timeout = 2147483647", "", "2147483647"},
+		forEver/2 + time.Hour: {"; SET LOCAL lock_timeout = 2147483647", "", "2147483647"},
 	} {
 		for _, name := range dialect.Names() {
 			d, err := dialect.ByName(name)
 			require.NoError(t, err)
-			begin, condition := d.BeginWaiting(limit), d.NewSQL().WaitAtMost(limit).Statement()
+			set, condition := d.SetWaiting(limit), d.NewSQL().WaitAtMost(limit).Statement()
 			if name != "postgres" {
-				assert.Equal(t, d.Begin, begin, "%s %v", name, limit)
+				assert.Empty(t, set, "%s %v", name, limit)
 				assert.Empty(t, condition.Text, "%s %v", name, limit)
 			} else {
-				assert.Equal(t, want.begin, begin, limit)
+				assert.Equal(t, want.set, set, limit)
 				assert.Equal(t, want.condition != "", slices.Contains(condition.Args, any(want.condition)), limit)
 			}
 			if prefix := d.WaitPrefix(limit); name == "mysql" && want.prefix != "" {

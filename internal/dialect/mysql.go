@@ -1,5 +1,11 @@
 package dialect
 
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
 // mysql is MariaDB and MySQL with InnoDB, and what speaks their protocol and their SQL: Galera, TiDB.
 var mysql = &Dialect{
 	Name:     "mysql",
@@ -15,6 +21,10 @@ var mysql = &Dialect{
 		Probe:      "SET TRANSACTION READ WRITE",
 		QueriesEnd: true,
 		Prepares:   true,
+
+		Settings: "SHOW VARIABLES WHERE Variable_name IN " +
+			"('sql_mode', 'autocommit', 'completion_type', 'tx_isolation', 'transaction_isolation')",
+		CheckSettings: checkMySQL,
 	},
 	waits: waits{
 		// MariaDB executes such a comment; MySQL, which has no limit for a single statement, waits as long as it is set to.
@@ -26,10 +36,18 @@ var mysql = &Dialect{
 		Lock:          " FOR UPDATE",
 		CountsChanged: true,
 		LeftToRight:   true,
-		// Outside of strict mode a value that is too large is cut off, and a division by zero is NULL, with a warning that
-		// nobody sees (https://mariadb.com/docs/server/server-management/variables-and-modes/sql_mode).
-		Strict:     "SELECT @@sql_mode",
-		StrictWord: "STRICT_",
+		Transactional: func(s *SQL, table string) {
+			schema, name, qualified := strings.Cut(table, ".")
+			s.Add("SELECT t.engine, e.transactions FROM information_schema.tables t JOIN information_schema.engines e ON e.engine = t.engine" +
+				" WHERE t.table_schema = ")
+			if qualified {
+				s.Value(schema)
+			} else {
+				s.Add("DATABASE()")
+				name = schema
+			}
+			s.Add(" AND t.table_name = ").Value(name)
+		},
 		FoldsNames: true,
 	},
 	values: values{
@@ -40,10 +58,31 @@ var mysql = &Dialect{
 		// A division by zero yields NULL, or an error, by the connection's mode; an overflow is always an error.
 		zeroGuard: [3]Fragment{"CASE ", " WHEN 0 THEN 9223372036854775807 + 1 ELSE ", " END"},
 		modGuard:  [3]Fragment{"CASE ", " WHEN 0 THEN 9223372036854775807 + 1 ELSE ", " END"},
-		real:      [2]Fragment{"(", " * 1e0)"},
 		Quotient:  " DIV ",
+		decimal:   [2]string{"CAST(", " AS DECIMAL(65,%d))"},
+		fractions: true,
 	},
 	errors: mysqlErrors{},
+}
+
+// checkMySQL refuses what would make the server do something else than it is asked for, without an error.
+func checkMySQL(settings map[string]string) error {
+	isolation := settings["tx_isolation"] + settings["transaction_isolation"] // the one's or the other's name
+	switch {
+	// Outside of strict mode a value that is too large is cut off, and a division by zero is NULL, with a warning that nobody
+	// sees (https://mariadb.com/docs/server/server-management/variables-and-modes/sql_mode).
+	case !strings.Contains(settings["sql_mode"], "STRICT_"):
+		return fmt.Errorf("sql_mode is %q: without STRICT_TRANS_TABLES or STRICT_ALL_TABLES the server stores another value "+
+			"in the place of one that a column cannot hold, and says nothing", settings["sql_mode"])
+	case settings["autocommit"] != "ON":
+		return fmt.Errorf("autocommit is %s: every read would begin a transaction, and those behind it would be shown old rows",
+			settings["autocommit"])
+	case settings["completion_type"] != "NO_CHAIN":
+		return fmt.Errorf("completion_type is %s: every COMMIT would begin another transaction", settings["completion_type"])
+	case strings.Contains(isolation, "READ-UNCOMMITTED"):
+		return errors.New("the isolation level is READ UNCOMMITTED: what is read there can be taken back")
+	}
+	return nil
 }
 
 // Errors of MariaDB and MySQL (https://mariadb.com/docs/server/reference/error-codes,

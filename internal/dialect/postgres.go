@@ -23,7 +23,7 @@ var postgres = &Dialect{
 	waits: waits{
 		WaitLimit: "SELECT setting FROM pg_settings WHERE name = 'lock_timeout'",
 		// Statements without parameters travel together.
-		beginWaiting: "BEGIN; SET LOCAL lock_timeout = %d",
+		setWaiting: "; SET LOCAL lock_timeout = %d",
 		// Evaluated once, before any row is locked, and in force to the end of the statement's own transaction.
 		waiting: [2]Fragment{" AND (SELECT set_config('lock_timeout', ", ", true)) IS NOT NULL"},
 	},
@@ -37,14 +37,17 @@ var postgres = &Dialect{
 			s.Add("SELECT attname, format_type(atttypid, NULL), NOT attnotnull FROM pg_attribute" +
 				" WHERE attnum > 0 AND NOT attisdropped AND attrelid = to_regclass(").Value(quoted(table)).Add(")")
 		},
+		// An UPDATE of a table that others inherit from reaches their rows too, which its indexes do not.
 		Uniques: func(s *SQL, table string) {
-			s.Add("SELECT string_agg(attname, ',') FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey)" +
-				" WHERE indisunique AND indisvalid AND indimmediate AND indpred IS NULL AND indexprs IS NULL AND indrelid = to_regclass(").
+			s.Add("SELECT string_agg(attname, ',') FROM pg_index JOIN pg_class c ON c.oid = indrelid" +
+				" JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY(indkey)" +
+				" WHERE indisunique AND indisvalid AND indimmediate AND indpred IS NULL AND indexprs IS NULL" +
+				" AND (relkind = 'p' OR NOT EXISTS (SELECT 1 FROM pg_inherits WHERE inhparent = indrelid)) AND indrelid = to_regclass(").
 				Value(quoted(table)).Add(") GROUP BY indexrelid")
 		},
 	},
 	arithmetic: arithmetic{
-		real:     [2]Fragment{"CAST(", " AS double precision)"},
+		whole:    [2]Fragment{"CAST(", " AS bigint)"}, // of a NUMERIC(20, 0), for example
 		Quotient: " / ",
 	},
 	errors: postgresErrors{},

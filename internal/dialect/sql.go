@@ -101,6 +101,51 @@ func (s *SQL) WithinIntegers(expression func(*SQL)) { s.guarded(s.dialect.intege
 // Divisor adds an expression such that zero fails the statement.
 func (s *SQL) Divisor(expression func(*SQL)) { s.guarded(s.dialect.zeroGuard, expression) }
 
+// Whole adds an operand of a division such that the quotient is one of integers.
+func (s *SQL) Whole(expression func(*SQL)) {
+	s.Add(s.dialect.whole[0])
+	expression(s)
+	s.Add(s.dialect.whole[1])
+}
+
+// Exact binds a number with a fraction that stands beside a number which may be exact, such as a column of decimals, and so
+// must not be made inexact.
+func (s *SQL) Exact(f float64) *SQL {
+	text := strconv.FormatFloat(f, 'f', -1, 64)
+	if !s.dialect.fractions || !s.decimal(text) {
+		return s.Value(f)
+	}
+	return s
+}
+
+// Decimal binds the text of a number as an exact number; other texts it binds as they are.
+func (s *SQL) Decimal(text string) *SQL {
+	if s.dialect.decimal[0] == "" || !s.decimal(text) {
+		return s.Value(text)
+	}
+	return s
+}
+
+// maxDecimals is how many decimals, and about how many digits before them, every database's exact numbers can have.
+const maxDecimals = 30
+
+// decimal binds a text as an exact number if it is one.
+func (s *SQL) decimal(text string) bool {
+	whole, decimals, _ := strings.Cut(strings.TrimPrefix(text, "-"), ".")
+	digits := func(t string) bool { return strings.Trim(t, "0123456789") == "" && len(t) <= maxDecimals }
+	if whole == "" || !digits(whole) || !digits(decimals) {
+		return false
+	}
+	after := s.dialect.decimal[1]
+	if strings.Contains(after, "%d") {
+		after = fmt.Sprintf(after, len(decimals))
+	}
+	s.text.WriteString(s.dialect.decimal[0])
+	s.Value(text)
+	s.text.WriteString(after)
+	return true
+}
+
 // Real adds an expression such that dividing it keeps the fraction.
 func (s *SQL) Real(expression func(*SQL)) {
 	s.Add(s.dialect.real[0])

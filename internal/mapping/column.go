@@ -3,6 +3,7 @@ package mapping
 import (
 	"database/sql"
 	"database/sql/driver"
+	"math"
 	"reflect"
 	"slices"
 	"time"
@@ -110,7 +111,7 @@ func (s Snapshot) Changed(v reflect.Value) ([]int, error) {
 		c := &s.mapping.Columns[i]
 		same := false
 		if c.flat {
-			same = c.Field(s.flat).Equal(c.Field(v))
+			same = sameField(c.Field(s.flat), c.Field(v))
 		} else {
 			value, err := bound(c.Field(v))
 			if err != nil {
@@ -123,6 +124,14 @@ func (s Snapshot) Changed(v reflect.Value) ([]int, error) {
 		}
 	}
 	return changed, nil
+}
+
+// sameField compares two flat fields. A NaN that stays one has not changed.
+func sameField(a, b reflect.Value) bool {
+	if a.CanFloat() && math.IsNaN(a.Float()) {
+		return math.IsNaN(b.Float())
+	}
+	return a.Equal(b)
 }
 
 // bound returns what database/sql would bind for a field.
@@ -143,6 +152,11 @@ func sameValue(a, b driver.Value) bool {
 		_, aOffset := at.Zone()
 		_, bOffset := bt.Zone()
 		return aok && bok && at.Equal(bt) && aOffset == bOffset
+	}
+	af, aok := a.(float64)
+	bf, bok := b.(float64)
+	if aok && bok && math.IsNaN(af) && math.IsNaN(bf) {
+		return true // a NaN that stays one has not changed
 	}
 	return a == b
 }

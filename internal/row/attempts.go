@@ -27,6 +27,16 @@ var DefaultPolicy = Policy{MaxAttempts: 64, MinPause: time.Millisecond, MaxPause
 // the connection's own limit is over. Within a caller's transaction f is called once: what conflicts there can only be
 // mended by running the whole of it again.
 func (t *Table[T]) Attempt(ctx context.Context, p Policy, f func() error) error {
+	return t.attempt(ctx, p, false, f)
+}
+
+// AttemptStale is Attempt for an f that compares the row with the one that it has read before, and finds it changed: that
+// is a conflict like others.
+func (t *Table[T]) AttemptStale(ctx context.Context, p Policy, f func() error) error {
+	return t.attempt(ctx, p, true, f)
+}
+
+func (t *Table[T]) attempt(ctx context.Context, p Policy, stale bool, f func() error) error {
 	if t.Pool.InTransaction(ctx) {
 		p.MaxAttempts = 1
 	}
@@ -35,7 +45,7 @@ func (t *Table[T]) Attempt(ctx context.Context, p Policy, f func() error) error 
 	var last error // of the attempts before
 	for {
 		err := f()
-		conflict, locked := t.isConflict(err), t.isLocked(err)
+		conflict, locked := t.isConflict(err) || stale && t.isStale(err), t.isLocked(err)
 		switch {
 		case conflict:
 			conflicts++
@@ -43,6 +53,9 @@ func (t *Table[T]) Attempt(ctx context.Context, p Policy, f func() error) error 
 				return &raceproof.RetryError{Attempts: conflicts, Last: err}
 			}
 		case locked && ctx.Done() != nil && !t.Pool.InTransaction(ctx):
+		case locked && session.About(ctx):
+			<-ctx.Done() // the limit that is over was the context's
+			return fmt.Errorf("%w: %w: %w", raceproof.ErrLocked, session.Ended(ctx), err)
 		default:
 			if conflicts > 0 && err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 				err = &raceproof.RetryError{Attempts: conflicts + 1, Last: last, Ended: err}
@@ -59,10 +72,14 @@ func (t *Table[T]) Attempt(ctx context.Context, p Policy, f func() error) error 
 	}
 }
 
-// isConflict tells whether an attempt failed because somebody else changed the row, or waited for this one, and could
+// isConflict tells whether an attempt failed because the database refused it on account of somebody else's, and could
 // succeed if made again. The error of a caller's function is none, whatever it wraps.
 func (t *Table[T]) isConflict(err error) bool {
-	return err != nil && !own(err) && (errors.Is(err, ErrStale) || t.Pool.Dialect().Classify(err) == dialect.Conflict)
+	return err != nil && !own(err) && !errors.Is(err, raceproof.ErrCommitUnknown) && t.Pool.Dialect().Classify(err) == dialect.Conflict
+}
+
+func (t *Table[T]) isStale(err error) bool {
+	return err != nil && !own(err) && errors.Is(err, ErrStale)
 }
 
 // isLocked tells whether the database has given up waiting for a lock.

@@ -3,6 +3,8 @@ package row
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -18,6 +20,9 @@ import (
 // be read.
 func (t *Table[T]) catalog(ctx context.Context) (columns []string, alone bool, err error) {
 	d := t.Pool.Dialect()
+	if d.Transactional != nil {
+		return nil, false, t.transactional(ctx)
+	}
 	if !d.Returning || d.Columns == nil {
 		return nil, d.Returning, nil
 	}
@@ -44,27 +49,41 @@ func (t *Table[T]) catalog(ctx context.Context) (columns []string, alone bool, e
 	return columns, unique && fitting == len(t.Columns), err
 }
 
+// transactional returns an error if the table's storage engine has no transactions, and so no locks that last.
+func (t *Table[T]) transactional(ctx context.Context) (err error) {
+	return t.Pool.Read(ctx, func(q session.Querier) error {
+		var engine, has string
+		var refused error
+		s := t.sql()
+		t.Pool.Dialect().Transactional(s, t.Table)
+		err := q.Rows(ctx, s.Statement(), func() {
+			if has != "YES" {
+				refused = fmt.Errorf("the table's storage engine is %s, which has no transactions: use InnoDB", engine)
+			}
+		}, &engine, &has)
+		return errors.Join(err, refused)
+	})
+}
+
 // keyContains tells whether all the columns are of the key, so that the key is unique if they are.
 func (t *Table[T]) keyContains(columns []string) bool {
 	key := t.keyNames()
 	return !slices.ContainsFunc(columns, func(c string) bool { return !slices.Contains(key, c) })
 }
 
-// exact are the types of Go that hold every value of a type of the database, but for NULL.
+// exact are the types of Go that hold every value of a type of the database, but for NULL. A time can be infinite, so that
+// nothing holds every time.
 var exact = map[string][]reflect.Kind{
-	"bigint":                      {reflect.Int64, reflect.Int},
-	"integer":                     {reflect.Int64, reflect.Int, reflect.Int32},
-	"smallint":                    {reflect.Int64, reflect.Int, reflect.Int32, reflect.Int16},
-	"double precision":            {reflect.Float64},
-	"real":                        {reflect.Float64, reflect.Float32},
-	"text":                        {reflect.String},
-	"character varying":           {reflect.String},
-	"character":                   {reflect.String},
-	"boolean":                     {reflect.Bool},
-	"bytea":                       {reflect.Slice},
-	"date":                        {reflect.Struct},
-	"timestamp with time zone":    {reflect.Struct},
-	"timestamp without time zone": {reflect.Struct},
+	"bigint":            {reflect.Int64, reflect.Int},
+	"integer":           {reflect.Int64, reflect.Int, reflect.Int32},
+	"smallint":          {reflect.Int64, reflect.Int, reflect.Int32, reflect.Int16},
+	"double precision":  {reflect.Float64},
+	"real":              {reflect.Float64, reflect.Float32},
+	"text":              {reflect.String},
+	"character varying": {reflect.String},
+	"character":         {reflect.String},
+	"boolean":           {reflect.Bool},
+	"bytea":             {reflect.Slice},
 }
 
 var scannerType = reflect.TypeFor[sql.Scanner]()

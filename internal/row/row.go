@@ -22,6 +22,7 @@ type Row[T any] struct {
 
 	table   *Table[T]
 	key     Key
+	locked  bool
 	before  mapping.Snapshot
 	version int64 // as it was read
 	changed []int // the columns to write
@@ -29,7 +30,7 @@ type Row[T any] struct {
 
 // Read reads the row with the key. If it locks the row, nobody else can change it before the transaction is over.
 func (t *Table[T]) Read(ctx context.Context, q session.Querier, key Key, locks bool) (*Row[T], error) {
-	r := &Row[T]{table: t, key: key}
+	r := &Row[T]{table: t, key: key, locked: locks}
 	if err := r.read(ctx, q, locks); err != nil {
 		return nil, err
 	}
@@ -54,9 +55,10 @@ func (r *Row[T]) read(ctx context.Context, q session.Querier, locks bool) error 
 
 // An Update is an UPDATE statement in the making.
 type Update struct {
-	Set   *dialect.SQL // the assignments
-	Where *dialect.SQL // the condition, which selects at most the row with Key
-	Key   Key
+	Set    *dialect.SQL // the assignments
+	Where  *dialect.SQL // the condition, which selects at most the row with Key
+	Key    Key
+	Locked bool // the transaction has locked the row, and nothing but its key is in the condition
 }
 
 // SQL returns the statement of an Update.
@@ -66,7 +68,11 @@ func (t *Table[T]) SQL(u Update) *dialect.SQL {
 
 // Write calls f to run an Update: as a transaction of its own where that can be, else in a transaction.
 func (t *Table[T]) Write(ctx context.Context, f func(session.Querier) error) error {
-	return t.Pool.Write(ctx, t.alone.Load(), f)
+	err := t.Pool.Write(ctx, t.alone.Load(), f)
+	if errors.Is(err, session.ErrCommitUnknown) {
+		t.verified.Store(false) // the table may be another than it was, so that its rows cannot be read any more
+	}
+	return err
 }
 
 // Update runs an UPDATE, puts the row as it is then into value, and reports whether there was one to update.
@@ -82,22 +88,25 @@ func (t *Table[T]) Update(ctx context.Context, q session.Querier, u Update, valu
 		}
 		return t.scan(ctx, q, locking(s.Add(" RETURNING ").Append(t.columns)), value, nil)
 	}
-	// Nobody can change the row between the two statements.
-	n, err := tx.Change(ctx, locking(s))
-	switch {
+	// A table without a version can be left as it is by an UPDATE that finds the row. Where such a row is not counted, it is
+	// found before.
+	uncounted := d.CountsChanged && t.Counter == ""
+	if uncounted && !u.Locked {
+		if found, err := t.lock(ctx, tx, u); err != nil || !found {
+			return false, err
+		}
+	}
+	// Nobody can change the row between the statements.
+	switch n, err := tx.Change(ctx, locking(s)); {
 	case err != nil:
 		return false, err
 	case n > 1:
 		return false, session.ErrAmbiguous
-	case n == 0 && d.CountsChanged && t.Counter == "":
-		if n, err = t.recount(ctx, tx, u, locking(s)); err != nil {
-			return false, err
-		}
-	}
-	if n == 0 {
+	case n == 0 && !uncounted:
 		return false, nil
 	}
-	found, err = t.scan(ctx, q, t.selects(u.Key, false), value, new(int64))
+	// A row that was left as it is a plain SELECT could show as it was when the transaction began.
+	found, err = t.scan(ctx, q, t.selects(u.Key, uncounted), value, new(int64))
 	if err == nil && !found {
 		err = errors.New("the row was updated and then was gone: a trigger has deleted it")
 	}
@@ -110,23 +119,11 @@ func locking(s *dialect.SQL) dialect.Statement {
 	return statement
 }
 
-// recount finds out whether an UPDATE that has changed no row has found one, and left it as it is: the row is locked
-// then, if there is one. In a table with a version it could not have been left as it is.
-func (t *Table[T]) recount(ctx context.Context, tx *session.Tx, u Update, update dialect.Statement) (int64, error) {
-	d := t.Pool.Dialect()
-	s := t.sql().Add("SELECT 1 FROM ").Name(t.Table).Add(" WHERE ").Append(u.Where).Add(d.Lock)
-	statement := locking(s)
-	statement.Read = true
-	found, err := tx.One(ctx, statement, new(int64))
-	if err != nil || !found {
-		return 0, err
-	}
-	// If the condition has come to hold only since the UPDATE, this one, under the lock, changes the row or finds nothing
-	// to change in it.
-	if _, err := tx.Change(ctx, update); err != nil {
-		return 0, err
-	}
-	return 1, nil
+// lock locks the row that an Update would change, and reports whether there is one.
+func (t *Table[T]) lock(ctx context.Context, tx *session.Tx, u Update) (bool, error) {
+	s := locking(t.sql().Add("SELECT 1 FROM ").Name(t.Table).Add(" WHERE ").Append(u.Where).Add(t.Pool.Dialect().Lock))
+	s.Read = true
+	return tx.One(ctx, s, new(int64))
 }
 
 // scan runs a statement that yields the mapped columns and, if version is not nil, the hidden version.
@@ -264,7 +261,7 @@ func (r *Row[T]) Write(ctx context.Context, q session.Querier) error {
 func (r *Row[T]) update() Update {
 	t := r.table
 	v := reflect.ValueOf(&r.Value).Elem()
-	u := Update{t.sql(), t.sql(), r.key}
+	u := Update{t.sql(), t.sql(), r.key, r.locked}
 	for i, column := range r.changed {
 		if i > 0 {
 			u.Set.Add(", ")

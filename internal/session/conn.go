@@ -27,6 +27,7 @@ type Conn struct {
 	limit    time.Duration        // how long it would wait for a lock by itself, if it were not impatient
 	restore  string               // the statement that undoes impatient, or empty
 	broken   bool                 // it must not be used by anybody else
+	dead     bool                 // and the database does not answer on it
 	lent     bool                 // a caller's own statements ran on it, and may have left rows open
 	seated   bool                 // it takes one of the pool's seats
 	span     span
@@ -107,7 +108,11 @@ func (c *Conn) prepare(ctx context.Context, s dialect.Statement) (*sql.Stmt, err
 		}
 	}
 	p, err := c.Conn.PrepareContext(ctx, s.Text)
-	if err != nil {
+	switch {
+	case err == nil:
+	case c.pool.dialect.FromServer(err) && !c.pool.dialect.InProcess:
+		return nil, nil // it may have too many already; what is wrong with this one it says again
+	default:
 		return nil, err
 	}
 	if c.prepared == nil {
@@ -173,7 +178,7 @@ func (c *Conn) failed(ctx context.Context, err error) error {
 		return err
 	}
 	if !d.FromServer(err) && !c.answers() {
-		c.broken = true
+		c.broken, c.dead = true, true
 	}
 	if ended := Ended(ctx); ended != nil {
 		return fmt.Errorf("%w: %w", ended, err)

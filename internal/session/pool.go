@@ -5,7 +5,6 @@ package session
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -17,8 +16,9 @@ import (
 
 // A Pool is a service's pool of connections to one database.
 type Pool struct {
-	db      *sqlx.DB
-	dialect *dialect.Dialect
+	db       *sqlx.DB
+	dialect  *dialect.Dialect
+	prepares bool // statements, on connections that are kept
 
 	// writers stands in front of a database that has one write lock: the writers of this process wait here, first come
 	// first served and without a connection, instead of polling for the lock, where the unlucky wait for seconds.
@@ -34,9 +34,9 @@ type Pool struct {
 	limit     atomic.Int64 // how long the pool's connections wait for a lock, as a Duration; 0: for ever
 }
 
-// NewPool returns a pool over db.
-func NewPool(db *sqlx.DB, d *dialect.Dialect) *Pool {
-	return &Pool{db: db, dialect: d}
+// NewPool returns a pool over db. If it prepares, statements are prepared where the dialect would have them so.
+func NewPool(db *sqlx.DB, d *dialect.Dialect, prepares bool) *Pool {
+	return &Pool{db: db, dialect: d, prepares: prepares && d.Prepares}
 }
 
 // Dialect returns the dialect of the pool's database.
@@ -114,8 +114,7 @@ func (p *Pool) onLiving(ctx context.Context, a access, use func(*Conn) error) er
 		if err = use(c); err == nil {
 			return nil
 		}
-		dead := c.broken && (waited || c.since.Before(start)) && !p.dialect.InProcess && !p.dialect.FromServer(err)
-		if !dead || tries == deadAtMost || ctx.Err() != nil {
+		if dead := c.dead && (waited || c.since.Before(start)); !dead || tries == deadAtMost || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -161,14 +160,14 @@ func (p *Pool) acquire(ctx context.Context, a access) (c *Conn, err error) {
 	if c, err = p.take(ctx); err != nil {
 		return nil, err
 	}
-	c.turn, c.keepable = true, true
+	c.turn, c.keepable = true, p.prepares
 	return c, nil
 }
 
 // takeSeat takes a seat, if the pool has a limit, and then a connection.
 func (p *Pool) takeSeat(ctx context.Context) (c *Conn, err error) {
 	limit := p.db.Stats().MaxOpenConnections
-	seated := p.dialect.Prepares && limit > 0
+	seated := p.prepares && limit > 0
 	if seated && !p.seats.Acquire(ctx, limit) {
 		return nil, fmt.Errorf("raceproof: wait for a connection: %w", Ended(ctx))
 	}
@@ -204,7 +203,7 @@ func (p *Pool) connect(ctx context.Context) (*Conn, error) {
 		}
 		return nil, fmt.Errorf("raceproof: take a connection: %w", err)
 	}
-	c := &Conn{Conn: conn, pool: p, since: time.Now(), keepable: p.dialect.Prepares && !p.dialect.OneWriter}
+	c := &Conn{Conn: conn, pool: p, since: time.Now(), keepable: p.prepares && !p.dialect.OneWriter}
 	if err := c.inspect(ctx); err != nil {
 		c.close()
 		return nil, err
@@ -223,14 +222,15 @@ func (c *Conn) inspect(ctx context.Context) error {
 		return nil
 	}
 	d := p.dialect
-	if d.Strict != "" {
-		var mode string
-		if err := c.setting(ctx, d.Strict, &mode); err != nil {
-			return err
+	if d.Settings != "" {
+		settings := map[string]string{}
+		var name, value string
+		err := c.Rows(ctx, dialect.Statement{Text: d.Settings}, func() { settings[name] = value }, &name, &value)
+		if err == nil {
+			err = d.CheckSettings(settings)
 		}
-		if !strings.Contains(mode, d.StrictWord) {
-			return fmt.Errorf("raceproof: the connection's sql_mode is %q: without STRICT_TRANS_TABLES or STRICT_ALL_TABLES "+
-				"the server stores another value in the place of one that a column cannot hold, and says nothing", mode)
+		if err != nil {
+			return fmt.Errorf("raceproof: look at the connection: %w", err)
 		}
 	}
 	if d.WaitLimit != "" && d.SetWaitLimit == "" {

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -61,6 +62,7 @@ func (p *Pool) Transact(ctx context.Context, f func(context.Context, *Tx) error)
 	}
 	defer c.release()
 	t := &Tx{transaction: &transaction{conn: c}}
+	t.deadline, _ = ctx.Deadline()
 	t.top = t
 	return t.do(ctx, f, t.commit, t.rollback)
 }
@@ -86,10 +88,11 @@ func (c *Conn) begin(ctx context.Context) (err error) {
 		}
 	}()
 	p := c.pool
-	err = c.patiently(ctx, func() error { return c.exec(ctx, p.dialect.BeginWaiting(p.WaitAtMost(ctx))) })
+	err = c.patiently(ctx, func() error { return c.exec(ctx, p.dialect.Begin+p.dialect.SetWaiting(p.WaitAtMost(ctx))) })
 	began = err == nil
 	if err != nil && p.dialect.Classify(err) != dialect.Busy {
-		c.broken = true // who knows what it is in
+		c.dead = c.dead || !p.dialect.InProcess && !c.answers() // the server may have said why, long ago
+		c.broken = true                                         // who knows what it is in
 	}
 	return err
 }
@@ -119,10 +122,10 @@ func (t *Tx) do(ctx context.Context, f func(context.Context, *Tx) error, commit 
 func (t *Tx) commit(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.closeRows() // before anything is sent
 	if err := t.usable(); err != nil {
 		return err
 	}
-	t.closeRows()
 	t.over = ErrFinished // before COMMIT: no statement may slip in behind it
 	c, text := t.conn, "COMMIT"
 	if t.lent && c.pool.dialect.CommitChecked != "" {
@@ -155,16 +158,26 @@ func (t *Tx) rollback(ctx context.Context) {
 		level.closeRows()
 	}
 	t.over = ErrFinished
-	if t.conn.broken || t.conn.upkeep(ctx, "ROLLBACK") != nil {
+	if t.conn.broken {
+		return
+	}
+	// A Galera node answers with the conflict because of which it has rolled back already.
+	if err := t.conn.upkeep(ctx, "ROLLBACK"); err != nil && !t.conn.pool.dialect.EndsTransaction(err) {
 		t.conn.broken = true
 	}
 }
 
-// savepoint opens a level inside this one.
+// savepoint opens a level inside this one. If its context has an earlier deadline than those around it, its statements
+// wait for locks no longer than that.
 func (t *Tx) savepoint(ctx context.Context) (*Tx, error) {
 	return guarded(ctx, t, func(c *Conn) (*Tx, error) {
-		inner := &Tx{transaction: t.transaction, outer: t, depth: t.depth + 1}
-		if err := c.exec(ctx, "SAVEPOINT "+inner.name()); err != nil {
+		inner := &Tx{transaction: t.transaction, outer: t, depth: t.depth + 1, deadline: t.deadline}
+		text := "SAVEPOINT " + inner.name()
+		if deadline, ok := ctx.Deadline(); ok && (t.deadline.IsZero() || deadline.Before(t.deadline)) {
+			inner.deadline = deadline
+			text += c.pool.dialect.SetWaiting(c.pool.WaitAtMost(ctx))
+		}
+		if err := c.exec(ctx, text); err != nil {
 			return nil, fmt.Errorf("raceproof: savepoint: %w", err)
 		}
 		t.top = inner
@@ -174,15 +187,30 @@ func (t *Tx) savepoint(ctx context.Context) (*Tx, error) {
 
 // releaseSavepoint makes what was done at this level part of the one around it.
 func (t *Tx) releaseSavepoint(ctx context.Context) error {
+	t.CloseRows() // before anything is sent
 	_, err := guarded(ctx, t, func(c *Conn) (struct{}, error) {
-		t.closeRows()
-		if err := c.exec(ctx, "RELEASE SAVEPOINT "+t.name()); err != nil {
+		text := "RELEASE SAVEPOINT " + t.name()
+		if !t.deadline.Equal(t.outer.deadline) {
+			text += t.outer.waiting()
+		}
+		if err := c.exec(ctx, text); err != nil {
 			return struct{}{}, fmt.Errorf("raceproof: release savepoint: %w", err)
 		}
 		t.done, t.top = true, t.outer
 		return struct{}{}, nil
 	})
 	return err
+}
+
+// waiting returns what makes statements wait for locks as long as they may at this level.
+func (t *Tx) waiting() string {
+	p := t.conn.pool
+	own := time.Duration(p.limit.Load())
+	left := time.Until(t.deadline)
+	if t.deadline.IsZero() || own > 0 && own < left {
+		return p.dialect.ResetWaiting(own)
+	}
+	return p.dialect.SetWaiting(max(left, time.Nanosecond))
 }
 
 // rollbackToSavepoint takes back what was done at this level. If it cannot, the whole transaction is over.
@@ -194,7 +222,7 @@ func (t *Tx) rollbackToSavepoint(ctx context.Context) {
 		t.over = fmt.Errorf("%w: a nested transaction has outlived the one around it", ErrFinished)
 	}
 	t.done, t.top = true, t.outer
-	if t.doubtful {
+	if t.doubtful && t.over == nil {
 		t.look(nil)
 	}
 	if t.over != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 	"unicode"
 
 	"github.com/jmoiron/sqlx"
@@ -39,7 +40,9 @@ type Tx struct {
 	aborted error
 	open    []*sql.Rows // that a caller was given at this level; guarded by mu
 
-	single []context.CancelFunc // closes the sqlx.Rows that a caller was given at this level and has not scanned
+	single []*sqlx.Row // that a caller was given at this level
+
+	deadline time.Time // of the context of this level, or an earlier one around it
 }
 
 // singleAtMost bounds what is remembered of the sqlx.Rows: nearly all of them have been scanned at once, and are closed.
@@ -49,6 +52,9 @@ const singleAtMost = 64
 func guarded[R any](ctx context.Context, t *Tx, statement func(*Conn) (R, error)) (result R, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if !t.conn.pool.dialect.InProcess && t.reading() {
+		return result, errReading
+	}
 	if err := t.usable(); err != nil {
 		return result, err
 	}
@@ -99,7 +105,10 @@ func (t *transaction) look(cause error) {
 	case d.ErrorsAbort && cause != nil:
 		return // it is aborted, and not over
 	default:
-		if probe = c.upkeep(context.Background(), d.Probe); d.Outside(probe) {
+		if probe = c.upkeep(context.Background(), d.Probe); d.EndsTransaction(probe) {
+			// A Galera node answers the next statement, whatever it is, with the conflict because of which it has rolled back.
+			t.over = fmt.Errorf("%w: the database has ended it: %w", ErrFinished, probe)
+		} else if d.Outside(probe) {
 			c.broken = !d.InProcess // the probe may have left something behind
 			t.over = fmt.Errorf("%w: the database has ended it before its time", ErrFinished)
 		} else if c.broken {
@@ -267,35 +276,60 @@ func (t *Tx) remember(rows *sql.Rows) {
 	}
 }
 
+// CloseRows closes the rows that a caller's function has left open, once it has returned.
+func (t *Tx) CloseRows() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closeRows()
+}
+
 // closeRows closes the rows that callers have left open at this level: they would hold the connection for ever, and
 // keep the transaction from being committed.
 func (t *Tx) closeRows() {
-	for _, cancel := range t.single {
-		cancel()
-	}
-	t.single = nil
-	if len(t.open) == 0 {
+	rows, single := t.open, t.single
+	t.open, t.single = nil, nil
+	if len(rows)+len(single) == 0 {
 		return
 	}
-	rows := t.open
-	t.open = nil
 	soon(func() { // it would wait for ever for one whose Scan has panicked in database/sql
 		for _, r := range rows {
 			_ = r.Close()
 		}
+		for _, r := range single {
+			_ = r.Scan() // closes it, and does nothing if it was scanned
+		}
 	})
 }
+
+// reading tells whether rows that a caller was given are open still. On a connection across a network nothing can be
+// sent behind them.
+func (t *Tx) reading() bool {
+	for level := t; level != nil; level = level.outer {
+		level.open = slices.DeleteFunc(level.open, func(r *sql.Rows) bool { return closed(r) })
+		level.single = slices.DeleteFunc(level.single, func(r *sqlx.Row) bool { return closed(r) })
+		if len(level.open)+len(level.single) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func closed(rows interface{ Columns() ([]string, error) }) bool {
+	_, err := rows.Columns()
+	return err != nil
+}
+
+var errReading = errors.New("raceproof: rows of an earlier query are still open in the transaction: read them to their end, or close them first")
 
 // QueryRowxContext runs a caller's query in the transaction.
 func (t *Tx) QueryRowxContext(ctx context.Context, query string, args ...any) *sqlx.Row {
 	row, err := lendRows(ctx, t, query, args, func(c *Conn, args []any) (*sqlx.Row, error) {
-		ctx, cancel := context.WithCancel(ctx)
 		if len(t.single) == singleAtMost {
-			t.single[0]()
+			_ = t.single[0].Scan() // closes it
 			t.single = slices.Delete(t.single, 0, 1)
 		}
-		t.single = append(t.single, cancel)
 		row := c.Conn.QueryRowxContext(ctx, query, args...)
+		t.single = append(t.single, row)
 		return row, row.Err()
 	})
 	if row == nil {

@@ -130,6 +130,12 @@ func (c *Conn) endSpan() {
 	c.span = span{}
 }
 
+// About tells whether a context is about to end: its deadline has come, but for what it takes to notice.
+func About(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && time.Until(deadline) < grace
+}
+
 // remaining returns how long it is to the deadline of the context that the statement's own was made of, 0 if there is
 // none.
 func remaining(inner context.Context) time.Duration {
