@@ -101,11 +101,16 @@ func (u *Updater[T]) change(ctx context.Context, tx *session.Tx, key row.Key, ch
 		return nil, err
 	}
 	tx.CloseRows()
-	if tx.Statements() != sent && !r.Unchanged() {
-		// The function has used the transaction. If it changed this very row, writing would undo that.
-		if err := r.Untouched(ctx, tx); err != nil {
-			return nil, err
-		}
+	used := tx.Statements() != sent
+	if used && !r.Unchanged() {
+		// If the function has changed this very row in the transaction, writing would undo that.
+		err = r.Untouched(ctx, tx)
 	}
-	return r, r.Write(ctx, tx)
+	if err == nil {
+		err = r.Write(ctx, tx)
+	}
+	if used && errors.Is(err, row.ErrStale) {
+		err = row.ErrSelf // nobody else can change the row
+	}
+	return r, err
 }

@@ -127,7 +127,7 @@ func (u *Updater[T]) update(ctx context.Context, key any, change raceproof.Func[
 		return nil, err
 	}
 	var r *row.Row[T]
-	err = u.table.AttemptStale(ctx, row.Policy(u.options), func() (err error) {
+	err = u.table.Attempt(ctx, row.Policy(u.options), func() (err error) {
 		r, err = u.attempt(ctx, k, change)
 		return err
 	})

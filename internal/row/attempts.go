@@ -27,16 +27,6 @@ var DefaultPolicy = Policy{MaxAttempts: 64, MinPause: time.Millisecond, MaxPause
 // the connection's own limit is over. Within a caller's transaction f is called once: what conflicts there can only be
 // mended by running the whole of it again.
 func (t *Table[T]) Attempt(ctx context.Context, p Policy, f func() error) error {
-	return t.attempt(ctx, p, false, f)
-}
-
-// AttemptStale is Attempt for an f that compares the row with the one that it has read before, and finds it changed: that
-// is a conflict like others.
-func (t *Table[T]) AttemptStale(ctx context.Context, p Policy, f func() error) error {
-	return t.attempt(ctx, p, true, f)
-}
-
-func (t *Table[T]) attempt(ctx context.Context, p Policy, stale bool, f func() error) error {
 	if t.Pool.InTransaction(ctx) {
 		p.MaxAttempts = 1
 	}
@@ -45,7 +35,7 @@ func (t *Table[T]) attempt(ctx context.Context, p Policy, stale bool, f func() e
 	var last error // of the attempts before
 	for {
 		err := f()
-		conflict, locked := t.isConflict(err) || stale && t.isStale(err), t.isLocked(err)
+		conflict, locked := t.isConflict(err), t.isLocked(err)
 		switch {
 		case conflict:
 			conflicts++
@@ -72,14 +62,14 @@ func (t *Table[T]) attempt(ctx context.Context, p Policy, stale bool, f func() e
 	}
 }
 
-// isConflict tells whether an attempt failed because the database refused it on account of somebody else's, and could
-// succeed if made again. The error of a caller's function is none, whatever it wraps.
+// isConflict tells whether an attempt failed because somebody else changed the row, or because the database refused it
+// on account of somebody else's, and could succeed if made again. The error of a caller's function is none, whatever it
+// wraps.
 func (t *Table[T]) isConflict(err error) bool {
-	return err != nil && !own(err) && !errors.Is(err, raceproof.ErrCommitUnknown) && t.Pool.Dialect().Classify(err) == dialect.Conflict
-}
-
-func (t *Table[T]) isStale(err error) bool {
-	return err != nil && !own(err) && errors.Is(err, ErrStale)
+	if err == nil || own(err) || errors.Is(err, raceproof.ErrCommitUnknown) || errors.Is(err, ErrSelf) {
+		return false
+	}
+	return errors.Is(err, ErrStale) || t.Pool.Dialect().Classify(err) == dialect.Conflict
 }
 
 // isLocked tells whether the database has given up waiting for a lock.

@@ -232,6 +232,9 @@ func (r *Row[T]) Unchanged() bool { return len(r.changed) == 0 }
 // ErrStale: the row is not any more as it was read. It is one with raceproof.ErrConflict to callers.
 var ErrStale = fmt.Errorf("%w: the row was changed or deleted after it was read", raceproof.ErrConflict)
 
+// ErrSelf: it was the caller's function that changed the row, so that it would do it again.
+var ErrSelf = fmt.Errorf("%w, by the function itself", ErrStale)
+
 // ErrVersionFull: the version cannot rise any more.
 var ErrVersionFull = fmt.Errorf("%w: the version is the greatest integer there is", raceproof.ErrOutOfRange)
 
