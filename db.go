@@ -55,9 +55,8 @@ func WithoutPreparing() Option {
 // is closed, cannot be opened, or has no connection to give within 10 seconds. A database across a network New does not
 // ask for anything: what is wrong with it is reported by the first update.
 //
-// On MariaDB and MySQL the connections must be in strict mode (sql_mode with STRICT_TRANS_TABLES or STRICT_ALL_TABLES, as
-// is the default): without it the server stores another value in the place of one that a column cannot hold. The first
-// connection is looked at, and if it is not, every update is an error that says so.
+// What the connections of MariaDB and MySQL must be set to is said in the package documentation. The first connection is
+// looked at, and if it is not, every update is an error that says so.
 func New(db *sqlx.DB, opts ...Option) (*DB, error) {
 	if db == nil || db.DB == nil {
 		return nil, errors.New("raceproof: the pool is nil")

@@ -205,3 +205,24 @@ func TestConstructorsReport(t *testing.T) {
 	assert.EqualError(t, err, "raceproof: lock.New: the DB is nil")
 	assert.NoError(t, lock.New(db, players, nil).Err())
 }
+
+// Without preparing, no connection is kept from one update to the next.
+func TestWithoutPreparing(t *testing.T) {
+	pool := testdb.Open(t, testdb.File(t))
+	pool.MustExec(playersSchema)
+	pool.MustExec(ada)
+	kept, err := raceproof.New(pool)
+	require.NoError(t, err)
+	notKept, err := raceproof.New(pool, raceproof.WithoutPreparing())
+	require.NoError(t, err)
+	for pattern, u := range updaters(notKept) {
+		_, err := u.Update(context.Background(), 7, 1)
+		require.NoError(t, err, pattern)
+		assert.Zero(t, pool.Stats().InUse, pattern)
+	}
+	_, err = updaters(kept)["lock"].Update(context.Background(), 7, 1)
+	require.NoError(t, err)
+	assert.Equal(t, 1, pool.Stats().InUse)
+	kept.Close()
+	assert.Zero(t, pool.Stats().InUse)
+}

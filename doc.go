@@ -16,7 +16,8 @@
 // # What every updater promises
 //
 //   - No update is lost, whichever patterns of this library change a row at the same time, in one process or in many.
-//     A writer that does not use it must raise the version column, or else optimistic cannot notice it.
+//     A writer that does not use it must raise the version column, or else optimistic cannot notice it. On a Galera
+//     cluster where several nodes write one row, see [WithoutPreparing].
 //   - An error means that nothing was changed, unless it wraps [ErrCommitUnknown]: the answer to a COMMIT that got lost on a
 //     network. The zero row is returned with it.
 //   - Only the columns that changed are written, and the version; columns that the struct does not map are not touched.
@@ -39,11 +40,17 @@
 //
 // On PostgreSQL a write by atomic or optimistic is one statement and a transaction of its own, one round trip, if the table's
 // key is unique, as an index says, and every column has a field that holds all its values: int64 for BIGINT NOT NULL,
-// *string for a TEXT that can be NULL. Of other tables, and on MariaDB, which has no UPDATE ... RETURNING, the update and the
-// reading back are an explicit transaction: BEGIN, UPDATE, SELECT, COMMIT.
+// *string for a TEXT that can be NULL; a time can be infinite, which no time.Time is. Of other tables, and on MariaDB, which has
+// no UPDATE ... RETURNING, the update and the reading back are an explicit transaction: BEGIN, UPDATE, SELECT, COMMIT. While
+// somebody locks the whole table (ALTER TABLE, LOCK TABLE), the one statement waits until its context ends, and the error
+// is then ErrCommitUnknown too.
 //
 // On MariaDB connections with their prepared statements stay out of the pool for up to 20 milliseconds from one update to
-// the next, and about a second under steady use, unless the pool has no other left.
+// the next, and about a second under steady use; if the pool has no other left, for 20 milliseconds, and only while other
+// updates wait for one. [WithoutPreparing] turns that off.
+//
+// On MariaDB and MySQL the connections must be in strict mode, with autocommit, without completion_type CHAIN and above READ
+// UNCOMMITTED, and the tables of a storage engine with transactions. What is otherwise is refused.
 //
 // # SQLite
 //

@@ -3,13 +3,17 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/go-sql-driver/mysql"
+	"github.com/jmoiron/sqlx"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -33,6 +37,50 @@ func TestNobodyButNaiveLoses(t *testing.T) {
 		assert.Zero(t, r.Errors, "%s: %s", r.Pattern, r.Error)
 		assert.EqualValues(t, 800, r.Actual, r.Pattern)
 	}
+}
+
+// The same on servers, those that are given: `make test` gives both.
+func TestOnServers(t *testing.T) {
+	dsns := map[string]string{"pgx": os.Getenv("RACEPROOF_POSTGRES"), "mysql": os.Getenv("RACEPROOF_MARIADB")}
+	for driver, dsn := range dsns {
+		t.Run(driver, func(t *testing.T) {
+			if dsn == "" {
+				t.Skip("no server is given")
+			}
+			if driver == "mysql" {
+				dsn = inDatabase(t, dsn)
+			}
+			var out bytes.Buffer
+			err := run(context.Background(), []string{"-driver", driver, "-dsn", dsn, "-workers", "8", "-updates", "20", "-json"}, &out, io.Discard)
+			require.NoError(t, err)
+			var results []result
+			require.NoError(t, json.Unmarshal(out.Bytes(), &results))
+			require.Len(t, results, 4)
+			for _, r := range results {
+				assert.Zero(t, r.Errors, "%s: %s", r.Pattern, r.Error)
+				if r.Pattern != naive {
+					assert.EqualValues(t, 160, r.Actual, r.Pattern)
+				}
+			}
+		})
+	}
+}
+
+// inDatabase makes a database on a MariaDB server, and returns its DSN.
+func inDatabase(t *testing.T, dsn string) string {
+	config, err := mysql.ParseDSN(dsn)
+	require.NoError(t, err)
+	db, err := sqlx.Open("mysql", dsn)
+	require.NoError(t, err)
+	config.DBName = "race_" + strings.ToLower(rand.Text())
+	_, err = db.Exec("CREATE DATABASE " + config.DBName)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, err := db.Exec("DROP DATABASE " + config.DBName)
+		assert.NoError(t, err)
+		assert.NoError(t, db.Close())
+	})
+	return config.FormatDSN()
 }
 
 func TestTable(t *testing.T) {
@@ -64,7 +112,7 @@ func TestBadArguments(t *testing.T) {
 		`unknown pattern "pessimistic"`:     {"-pattern", "lock,pessimistic"},
 		`unexpected argument "lock"`:        {"lock"},
 		"-driver pgx needs a -dsn":          {"-driver", "pgx"},
-		`unknown driver "pgx"`:              {"-driver", "pgx", "-dsn", "x"},
+		`unknown driver "oracle"`:           {"-driver", "oracle", "-dsn", "x"},
 		"flag provided but not defined":     {"-rows", "3"},
 		"unable to open database file":      {"-dsn", "file:" + filepath.Join(t.TempDir(), "no", "such", "folder.db")},
 		"table raceproof_race already exis": {"-dsn", withTable(t)},
