@@ -162,7 +162,7 @@ func TestServersEndWithTheirParent(t *testing.T) {
 			databases.Named(of[kind]).Fresh(t) // only where there are servers
 			folder := temporary(t)
 			child := exec.Command(os.Args[0], "-test.run=^TestOrphan$")
-			child.Env = append(child.Environ(), "RACEPROOF_TEST_ORPHAN="+string(kind), "RACEPROOF_TEST_PAUSED="+paused, "TMPDIR="+folder)
+			child.Env = append(child.Environ(), "RACEPROOF_REPORT=", "RACEPROOF_TEST_ORPHAN="+string(kind), "RACEPROOF_TEST_PAUSED="+paused, "TMPDIR="+folder)
 			out, err := child.StdoutPipe()
 			require.NoError(t, err)
 			require.NoError(t, child.Start())
