@@ -105,6 +105,10 @@ func (a assignment) write(s *dialect.SQL, m *mapping.Mapping) {
 		s.Integer(l.value)
 		return
 	}
+	if f, isFloat := l.value.(float64); isFloat {
+		s.Fraction(f)
+		return
+	}
 	s.Value(l.value)
 }
 

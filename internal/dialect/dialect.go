@@ -145,7 +145,8 @@ type arithmetic struct {
 	Quotient Fragment
 
 	// decimal encloses a parameter that is an exact number, written out; in the second part %d is its number of decimals.
-	// fractions: a number with a fraction that is bound as such is not exact, and makes what it meets inexact too.
+	// fractions: a number with a fraction that is bound as such is not exact, and makes what it meets inexact too, or it is
+	// of the type of what it meets, which may be none of fractions.
 	decimal   [2]string
 	fractions bool
 }

@@ -25,6 +25,7 @@ type classifier interface {
 	refused(error) bool
 	canceled(error) bool
 	fromServer(error) bool
+	endsConnection(error) bool
 }
 
 // Classify tells what an error means.
@@ -51,6 +52,9 @@ func (d *Dialect) Canceled(err error) bool { return d.errors.canceled(err) }
 
 // FromServer tells whether an error is the database's own answer, so that the connection is as usable as before.
 func (d *Dialect) FromServer(err error) bool { return d.errors.fromServer(err) }
+
+// EndsConnection tells whether the database's own answer can be its last on the connection.
+func (d *Dialect) EndsConnection(err error) bool { return d.errors.endsConnection(err) }
 
 // An errorType is a driver's error type and the field or method that holds the database's code, known by name so that
 // no driver need be imported. The type is matched exactly: many types have a Code, few mean the database's.

@@ -88,6 +88,7 @@ func checkMySQL(settings map[string]string) error {
 // Errors of MariaDB and MySQL (https://mariadb.com/docs/server/reference/error-codes,
 // https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html).
 const (
+	myServerShutdown         = 1053
 	myCheckread              = 1020 // record has changed since last read
 	myUnknownCommand         = 1047 // Galera: the node has no quorum
 	myDuplicateEntry         = 1062
@@ -104,6 +105,7 @@ const (
 	myReadOnlyMode           = 1836
 	myQueryInterrupted       = 1317
 	myStatementTimeout       = 1969
+	myConnectionKilled       = 1927
 	myRolledBackDuringCommit = 3101
 	myLockNowait             = 3572
 	myConstraintFailed       = 4025
@@ -151,4 +153,9 @@ func (mysqlErrors) outside(probe error) bool { return probe == nil }
 func (mysqlErrors) fromServer(err error) bool {
 	_, ok := number(err)
 	return ok
+}
+
+func (mysqlErrors) endsConnection(err error) bool {
+	code, _ := number(err)
+	return code == myServerShutdown || code == myConnectionKilled
 }

@@ -47,8 +47,10 @@ var postgres = &Dialect{
 		},
 	},
 	arithmetic: arithmetic{
-		whole:    [2]Fragment{"CAST(", " AS bigint)"}, // of a NUMERIC(20, 0), for example
-		Quotient: " / ",
+		whole:     [2]Fragment{"CAST(", " AS bigint)"}, // of a NUMERIC(20, 0), for example
+		Quotient:  " / ",
+		decimal:   [2]string{"CAST(", " AS numeric)"},
+		fractions: true,
 	},
 	errors: postgresErrors{},
 }
@@ -73,6 +75,7 @@ const (
 	pgConnectionException  = "08"
 	pgQueryCanceled        = "57014"
 	pgCrashShutdown        = "57P02"
+	pgOperatorIntervention = "57P"
 	pgNoActiveTransaction  = "25P01"
 )
 
@@ -122,4 +125,9 @@ func (postgresErrors) outside(probe error) bool {
 func (postgresErrors) fromServer(err error) bool {
 	_, ok := sqlState(err)
 	return ok
+}
+
+func (postgresErrors) endsConnection(err error) bool {
+	state, _ := sqlState(err)
+	return strings.HasPrefix(state, pgOperatorIntervention) || strings.HasPrefix(state, pgConnectionException)
 }

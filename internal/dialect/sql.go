@@ -113,9 +113,18 @@ func (s *SQL) Whole(expression func(*SQL)) {
 func (s *SQL) Exact(f float64) *SQL {
 	text := strconv.FormatFloat(f, 'f', -1, 64)
 	if !s.dialect.fractions || !s.decimal(text) {
-		return s.Value(f)
+		return s.Float(f)
 	}
 	return s
+}
+
+// Fraction binds a number with a fraction for a column to take: where a parameter would have the column's type, a driver
+// could make something else of it before the database sees it.
+func (s *SQL) Fraction(f float64) *SQL {
+	if !s.dialect.numbered {
+		return s.Value(f)
+	}
+	return s.Exact(f)
 }
 
 // Decimal binds the text of a number as an exact number; other texts it binds as they are.

@@ -93,3 +93,5 @@ func (sqliteErrors) refused(error) bool { return true }
 func (sqliteErrors) canceled(error) bool { return false }
 
 func (sqliteErrors) fromServer(error) bool { return true }
+
+func (sqliteErrors) endsConnection(error) bool { return false }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -118,9 +119,20 @@ func (t *Table[T]) HasKey(s *dialect.SQL, key Key) {
 
 // bind binds a value that belongs to a column.
 func (t *Table[T]) bind(s *dialect.SQL, column int, value any) {
-	if t.Columns[column].Kind == mapping.Integer {
+	switch t.Columns[column].Kind {
+	case mapping.Integer:
 		s.Integer(value)
-	} else {
+	case mapping.Float:
+		v := reflect.ValueOf(value)
+		if v.Kind() == reflect.Pointer && !v.IsNil() {
+			v = v.Elem()
+		}
+		if v.CanFloat() {
+			s.Fraction(v.Float())
+			return
+		}
+		s.Value(value)
+	default:
 		s.Value(value)
 	}
 }

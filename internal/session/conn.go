@@ -48,8 +48,8 @@ func (c *Conn) release() {
 	}
 	switch {
 	case c.keepable && p.keep(c):
-	case turn:
-		// The writers behind this one must not wait for a caller who still holds rows.
+	case turn || c.lent:
+		// Nobody must wait for a caller who still holds rows: those can be such that they cannot be closed.
 		soon(c.close)
 	default:
 		c.close()
@@ -59,8 +59,8 @@ func (c *Conn) release() {
 // patience is how long something is waited for that can be in the way only because of a caller's mistake.
 const patience = time.Second
 
-// soon calls f, and does not wait for it any longer if that takes too long.
-func soon(f func()) {
+// soon calls f, does not wait for it any longer if that takes too long, and reports whether it is done.
+func soon(f func()) bool {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -70,7 +70,9 @@ func soon(f func()) {
 	defer t.Stop()
 	select {
 	case <-done:
+		return true
 	case <-t.C:
+		return false
 	}
 }
 
@@ -84,8 +86,14 @@ func (c *Conn) close() {
 		c.broken = true
 	}
 	if c.broken {
-		// The pool closes a connection that its driver calls bad. An open transaction ends with it.
-		_ = c.Conn.Raw(func(any) error { return driver.ErrBadConn })
+		// The pool closes a connection that its driver calls bad. An open transaction ends with it. That would wait for rows that
+		// cannot be closed, and a server would keep the transaction's locks, so there the driver's own is closed before.
+		_ = c.Conn.Raw(func(own any) error {
+			if conn, ok := own.(driver.Conn); ok && !c.pool.dialect.InProcess {
+				_ = conn.Close()
+			}
+			return driver.ErrBadConn
+		})
 	}
 	_ = c.Conn.Close() // reports only that Raw has closed it
 }
@@ -174,10 +182,11 @@ func (c *Conn) failed(ctx context.Context, err error) error {
 		}
 		return err
 	}
-	if d.FromServer(err) && !d.Canceled(err) {
+	ends := !d.FromServer(err) || d.EndsConnection(err)
+	if !ends && !d.Canceled(err) {
 		return err
 	}
-	if !d.FromServer(err) && !c.answers() {
+	if ends && !c.answers() {
 		c.broken, c.dead = true, true
 	}
 	if ended := Ended(ctx); ended != nil {

@@ -85,39 +85,54 @@ func (p *Pool) Write(ctx context.Context, alone bool, f func(Querier) error) err
 }
 
 func (p *Pool) single(ctx context.Context, a access, f func(Querier) error) error {
-	use := func(c *Conn) error {
-		defer c.release()
-		return c.patiently(ctx, func() error { return f(c) })
-	}
+	use := func(c *Conn) error { return c.patiently(ctx, func() error { return f(c) }) }
+	var c *Conn
+	var err error
 	if a == reading {
-		return p.onLiving(ctx, a, use)
+		c, err = p.onLiving(ctx, a, use)
+	} else {
+		c, _, err = p.on(ctx, a, use)
 	}
-	c, err := p.acquire(ctx, a)
-	if err != nil {
-		return err
+	if err == nil {
+		c.release()
 	}
-	return use(c)
+	return err
 }
 
 // deadAtMost bounds how many dead connections are tried in a row.
 const deadAtMost = 100
 
-// onLiving takes a connection and calls use with it, which gives it back if it fails. A connection that has waited in the
-// pool can be dead: then the next one is tried, because what use does leaves nothing behind if it fails.
-func (p *Pool) onLiving(ctx context.Context, a access, use func(*Conn) error) error {
+// onLiving is on, again and again as long as the connection was dead in the pool: what use does leaves nothing behind if
+// it fails.
+func (p *Pool) onLiving(ctx context.Context, a access, use func(*Conn) error) (*Conn, error) {
 	for tries := 1; ; tries++ {
-		start, waited := time.Now(), p.db.Stats().Idle > 0
-		c, err := p.acquire(ctx, a)
-		if err != nil {
-			return err
-		}
-		if err = use(c); err == nil {
-			return nil
-		}
-		if dead := c.dead && (waited || c.since.Before(start)); !dead || tries == deadAtMost || ctx.Err() != nil {
-			return err
+		c, dead, err := p.on(ctx, a, use)
+		if err == nil || !dead || tries == deadAtMost || ctx.Err() != nil {
+			return c, err
 		}
 	}
+}
+
+// on takes a connection, calls use with it, and returns it. If use fails the connection is given back, and dead tells
+// whether it had waited in the pool and the database did not answer on it.
+func (p *Pool) on(ctx context.Context, a access, use func(*Conn) error) (taken *Conn, dead bool, err error) {
+	start, waited := time.Now(), p.db.Stats().Idle > 0
+	c, err := p.acquire(ctx, a)
+	if err != nil {
+		return nil, false, err
+	}
+	done := false
+	defer func() {
+		if !done { // also if a caller's Scan method, or a hook of the service's, has panicked
+			dead = c.dead && (waited || c.since.Before(start)) // nobody else has the connection yet
+			c.release()
+		}
+	}()
+	if err = use(c); err != nil {
+		return nil, false, err
+	}
+	done = true
+	return c, false, nil
 }
 
 type access int

@@ -68,33 +68,18 @@ func (p *Pool) Transact(ctx context.Context, f func(context.Context, *Tx) error)
 }
 
 // begin takes a connection and begins a transaction on it.
-func (p *Pool) begin(ctx context.Context) (c *Conn, err error) {
-	err = p.onLiving(ctx, writing, func(taken *Conn) error {
-		c = taken
-		return c.begin(ctx)
+func (p *Pool) begin(ctx context.Context) (*Conn, error) {
+	c, err := p.onLiving(ctx, writing, func(c *Conn) error {
+		err := c.patiently(ctx, func() error { return c.exec(ctx, p.dialect.Begin+p.dialect.SetWaiting(p.WaitAtMost(ctx))) })
+		if err != nil && p.dialect.Classify(err) != dialect.Busy {
+			c.broken = true // who knows what it is in
+		}
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("raceproof: begin: %w", err)
 	}
 	return c, nil
-}
-
-// begin begins a transaction, or gives the connection back.
-func (c *Conn) begin(ctx context.Context) (err error) {
-	began := false
-	defer func() {
-		if !began { // also if a hook of the service's, called by the driver, has panicked
-			c.release()
-		}
-	}()
-	p := c.pool
-	err = c.patiently(ctx, func() error { return c.exec(ctx, p.dialect.Begin+p.dialect.SetWaiting(p.WaitAtMost(ctx))) })
-	began = err == nil
-	if err != nil && p.dialect.Classify(err) != dialect.Busy {
-		c.dead = c.dead || !p.dialect.InProcess && !c.answers() // the server may have said why, long ago
-		c.broken = true                                         // who knows what it is in
-	}
-	return err
 }
 
 // do calls f at this level, and ends the level.

@@ -291,7 +291,7 @@ func (t *Tx) closeRows() {
 	if len(rows)+len(single) == 0 {
 		return
 	}
-	soon(func() { // it would wait for ever for one whose Scan has panicked in database/sql
+	closed := soon(func() { // it would wait for ever for one whose Scan has panicked in database/sql
 		for _, r := range rows {
 			_ = r.Close()
 		}
@@ -299,15 +299,28 @@ func (t *Tx) closeRows() {
 			_ = r.Scan() // closes it, and does nothing if it was scanned
 		}
 	})
+	if !closed && !t.conn.pool.dialect.InProcess {
+		t.conn.broken = true // nothing can be sent behind them
+	}
 }
 
 // reading tells whether rows that a caller was given are open still. On a connection across a network nothing can be
 // sent behind them.
 func (t *Tx) reading() bool {
 	for level := t; level != nil; level = level.outer {
-		level.open = slices.DeleteFunc(level.open, func(r *sql.Rows) bool { return closed(r) })
-		level.single = slices.DeleteFunc(level.single, func(r *sqlx.Row) bool { return closed(r) })
-		if len(level.open)+len(level.single) > 0 {
+		if len(level.open)+len(level.single) == 0 {
+			continue
+		}
+		rows, single := slices.Clone(level.open), slices.Clone(level.single)
+		known := soon(func() { // it would wait for ever for one whose Scan has panicked in database/sql
+			rows = slices.DeleteFunc(rows, func(r *sql.Rows) bool { return closed(r) })
+			single = slices.DeleteFunc(single, func(r *sqlx.Row) bool { return closed(r) })
+		})
+		if !known {
+			return true
+		}
+		level.open, level.single = rows, single
+		if len(rows)+len(single) > 0 {
 			return true
 		}
 	}

@@ -107,13 +107,14 @@ func (c *Conn) during(ctx context.Context) context.Context {
 func newSpan(ctx context.Context) span {
 	inner := context.WithoutCancel(ctx)
 	var cancel context.CancelFunc
-	if deadline, ok := ctx.Deadline(); ok {
+	deadline, ok := ctx.Deadline()
+	if ok {
 		inner, cancel = context.WithDeadline(inner, deadline.Add(grace))
 	} else {
 		inner, cancel = context.WithCancel(inner)
 	}
 	stop := context.AfterFunc(ctx, func() {
-		if errors.Is(ctx.Err(), context.Canceled) {
+		if !ok || time.Now().Before(deadline) { // else the deadline does it, and says so
 			time.AfterFunc(grace, cancel)
 		}
 	})

@@ -181,3 +181,38 @@ func TestFunctionChangesItsOwnRow(t *testing.T) {
 		assert.Equal(t, first, stored(t, pool))
 	})
 }
+
+// A column of fewer digits than its field refuses what it cannot hold, and one of integers computes with fractions.
+func TestFractionsOfOtherTypes(t *testing.T) {
+	type row struct {
+		ID    int64   `db:"id"`
+		Short float64 `db:"short"` // in the table a REAL or FLOAT
+		Whole float64 `db:"whole"` // in the table a BIGINT
+	}
+	rows := raceproof.MustTable[row]("fractions")
+	ctx := context.Background()
+	onServers(t, func(t *testing.T, d databases.Database, pool *sqlx.DB, db *raceproof.DB) {
+		short := map[string]string{"postgres": "REAL", "mariadb": "FLOAT"}[d.Dialect]
+		require.NotEmpty(t, short)
+		pool.MustExec(`CREATE TABLE fractions (id BIGINT PRIMARY KEY, short ` + short + ` NOT NULL, whole BIGINT NOT NULL)`)
+		pool.MustExec(`INSERT INTO fractions VALUES (1, 1.5, 5)`)
+		u := atomic.New(db, rows, nil)
+		for name, update := range map[string]func() error{
+			"set": func() error { _, err := u.Update(ctx, 1, atomic.Set("short", 1e300)); return err },
+			"computed": func() error {
+				_, err := u.Update(ctx, 1, atomic.Set("short", atomic.F("short").Add(1e300)))
+				return err
+			},
+			"lock": func() error {
+				_, err := lock.New(db, rows, nil).Update(ctx, 1, func(_ context.Context, r *row) error { r.Short = 1e300; return nil })
+				return err
+			},
+		} {
+			assert.ErrorIs(t, update(), raceproof.ErrOutOfRange, name)
+		}
+		got, err := u.Update(ctx, 1, atomic.Set("short", atomic.F("short").Mul(0.5)).Set("whole", atomic.F("whole").Mul(0.8)).
+			If(atomic.F("whole").Lt(5.5)))
+		require.NoError(t, err)
+		assert.Equal(t, row{1, 0.75, 4}, got)
+	})
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/raceproof/raceproof"
 	"github.com/raceproof/raceproof/lock"
+	"github.com/raceproof/raceproof/optimistic"
 	"github.com/raceproof/raceproof/tests/databases"
 )
 
@@ -156,6 +157,82 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		_, db := open(t, f, databases.Options{Parameters: parameters})
 		for pattern, update := range updaters(db) {
 			assert.ErrorContains(t, update(context.Background()), name, pattern)
+		}
+	}
+}
+
+// hostile panics in the middle of database/sql.
+type hostile struct{}
+
+func (hostile) Scan(any) error { panic("in Scan") }
+
+// A caller's Scan method that panics in his own query costs one connection; nothing waits for it, and no lock stays.
+func TestPanicInRows(t *testing.T) {
+	onServers(t, func(t *testing.T, d databases.Database) {
+		pool, db := open(t, d.Fresh(t), databases.Options{})
+		create(pool)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		start := time.Now()
+		assert.PanicsWithValue(t, "in Scan", func() {
+			_ = db.Transact(ctx, func(ctx context.Context) error {
+				_, err := lock.New(db, players, nil).Update(ctx, 7, award)
+				require.NoError(t, err)
+				rows, err := db.Ext(ctx).QueryContext(ctx, `SELECT id FROM players`)
+				require.NoError(t, err)
+				rows.Next()
+				return rows.Scan(&hostile{})
+			})
+		})
+		assert.Less(t, time.Since(start), 20*time.Second)
+		got, err := lock.New(db, players, nil).Update(ctx, 7, award)
+		require.NoError(t, err)
+		assert.Equal(t, int64(10), got.Score)
+	})
+}
+
+// quiet tells no deadline, as a context made of two others may, and ends at one all the same.
+type quiet struct{ context.Context }
+
+func (quiet) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+func TestDeadlineThatIsNotTold(t *testing.T) {
+	onServers(t, func(t *testing.T, d databases.Database) {
+		pool, db := open(t, d.Fresh(t), databases.Options{})
+		create(pool)
+		holder, err := pool.Beginx()
+		require.NoError(t, err)
+		defer func() { _ = holder.Rollback() }()
+		_, err = holder.Exec(`UPDATE players SET score = score + 1 WHERE id = 7`)
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+		defer cancel()
+		start := time.Now()
+		_, err = lock.New(db, players, nil).Update(quiet{ctx}, 7, award)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Less(t, time.Since(start), 5*time.Second)
+	})
+}
+
+// A read finds a connection that lives, also if the server has said goodbye on the one that waited.
+func TestReadsAfterGoodbye(t *testing.T) {
+	for _, name := range []string{"postgres/pgx", "postgres/pq"} {
+		f := databases.Named(name).Fresh(t)
+		pool, db := open(t, f, databases.Options{})
+		admin := f.Open(databases.Options{})
+		create(pool)
+		byVersion := optimistic.New(db, players, nil)
+		for range 5 {
+			_, err := byVersion.Update(context.Background(), 7, func(context.Context, *player) error { return nil })
+			require.NoError(t, err, name)
+			var pid int
+			require.NoError(t, pool.Get(&pid, `SELECT pg_backend_pid()`))
+			admin.MustExec(`SELECT pg_terminate_backend($1)`, pid)
+			until(t, "it is gone", func() bool {
+				var n int
+				require.NoError(t, admin.Get(&n, `SELECT count(*) FROM pg_stat_activity WHERE pid = $1`, pid))
+				return n == 0
+			})
 		}
 	}
 }
