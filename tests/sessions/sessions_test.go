@@ -189,6 +189,12 @@ func TestOwnLimit(t *testing.T) {
 			err := update(context.Background())
 			assert.ErrorIs(t, err, raceproof.ErrLocked, pattern)
 			assert.NotErrorIs(t, err, raceproof.ErrConflict, pattern)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			start := time.Now()
+			err = db.Transact(ctx, update) // where nothing is tried again
+			cancel()
+			assert.ErrorIs(t, err, raceproof.ErrLocked, pattern)
+			assert.Less(t, time.Since(start), 30*time.Second, "not the deadline but the limit has ended it")
 		}
 	})
 }
@@ -209,6 +215,7 @@ func TestSessionsAreLeftAsTheyWere(t *testing.T) {
 		defer cancel()
 		for pattern, update := range updaters(db) {
 			require.NoError(t, update(ctx), pattern)
+			assert.Zero(t, pool.Stats().InUse, "the pool's last connection is not kept")
 			require.NoError(t, db.Transact(ctx, update), pattern)
 			require.NoError(t, pool.Get(&after, settings[d.Kind]))
 			assert.Equal(t, before, after, pattern)
