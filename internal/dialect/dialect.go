@@ -39,7 +39,7 @@ type transactions struct {
 	Probe string
 
 	// CommitChecked commits, and fails where Commit would say nothing of it: outside a transaction, and in one that an
-	// error has aborted. It is empty where Outside finds that out before.
+	// error has aborted. It is empty where the probe finds that out before.
 	CommitChecked string
 
 	// QueriesEnd: an error that only whoever reads a query's rows sees can end the transaction.

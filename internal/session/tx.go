@@ -71,7 +71,7 @@ func guarded[R any](ctx context.Context, t *Tx, statement func(*Conn) (R, error)
 
 // usable returns an error if no statement may be sent at this level.
 func (t *Tx) usable() error {
-	if t.doubtful {
+	if t.doubtful || t.conn.broken { // a COMMIT on a lost connection would be taken for one whose answer is lost
 		t.look(nil)
 	}
 	switch {

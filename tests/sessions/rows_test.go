@@ -191,6 +191,28 @@ func TestPanicInRows(t *testing.T) {
 	})
 }
 
+// Rows that cannot be closed keep COMMIT from being sent. That is no COMMIT whose answer is lost.
+func TestPanicInRowsRecovered(t *testing.T) {
+	onServers(t, func(t *testing.T, d databases.Database) {
+		pool, db := open(t, d.Fresh(t), databases.Options{})
+		create(pool)
+		err := db.Transact(context.Background(), func(ctx context.Context) error {
+			_, err := lock.New(db, players, nil).Update(ctx, 7, award)
+			require.NoError(t, err)
+			rows, err := db.Ext(ctx).QueryContext(ctx, `SELECT id FROM players`)
+			require.NoError(t, err)
+			rows.Next()
+			assert.Panics(t, func() { _ = rows.Scan(&hostile{}) })
+			return nil
+		})
+		assert.ErrorIs(t, err, raceproof.ErrFinished)
+		assert.NotErrorIs(t, err, raceproof.ErrCommitUnknown)
+		var score int
+		require.NoError(t, pool.Get(&score, `SELECT score FROM players WHERE id = 7`))
+		assert.Zero(t, score)
+	})
+}
+
 // quiet tells no deadline, as a context made of two others may, and ends at one all the same.
 type quiet struct{ context.Context }
 
