@@ -157,6 +157,7 @@ func (f *Fresh) onServer(name, address string, parameters url.Values) string {
 	query := u.Query()
 	if name != "" {
 		query.Set("search_path", name)
+		query.Set("application_name", name) // so that its connections can be told from those of other tests
 	}
 	maps.Copy(query, parameters)
 	u.RawQuery = encode(query)

@@ -160,7 +160,7 @@ func TestWaitsEndOnTheServer(t *testing.T) {
 // waiting returns how many statements wait for a lock.
 func waiting(t *testing.T, pool *sqlx.DB, d databases.Database) (n int) {
 	t.Helper()
-	query := `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%players%'`
+	query := `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = current_schema`
 	if d.Kind == servers.MariaDB {
 		query = `SELECT count(*) FROM information_schema.processlist WHERE id <> connection_id() AND db = database() AND command <> 'Sleep'`
 	}

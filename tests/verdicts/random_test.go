@@ -125,7 +125,7 @@ func marked(t *testing.T, w *world.World) (*sqlx.DB, *raceproof.DB) {
 	} else {
 		var schema string
 		require.NoError(t, w.Look.Get(&schema, `SELECT current_schema`))
-		pool = w.Fresh.Open(databases.Options{Parameters: url.Values{"application_name": {schema}}})
+		pool = w.Fresh.Open(databases.Options{Parameters: url.Values{"application_name": {schema + "_disturbed"}}})
 	}
 	db, err := raceproof.New(pool)
 	require.NoError(t, err)
@@ -135,7 +135,7 @@ func marked(t *testing.T, w *world.World) (*sqlx.DB, *raceproof.DB) {
 
 // disturb stops statements and closes connections of the library's until over is closed.
 func disturb(t *testing.T, w *world.World, over <-chan struct{}) {
-	ids := `SELECT pid FROM pg_stat_activity WHERE application_name = current_schema`
+	ids := `SELECT pid FROM pg_stat_activity WHERE application_name = current_schema || '_disturbed'`
 	stops := []string{`SELECT pg_cancel_backend(%d)`, `SELECT pg_terminate_backend(%d)`}
 	if w.Kind == servers.MariaDB {
 		ids = `SELECT id FROM information_schema.processlist WHERE user = 'disturbed' AND db = database()`

@@ -59,7 +59,7 @@ func (w *World) waiters() (ids []int64) {
 	w.TB.Helper()
 	if w.Kind == servers.Postgres {
 		require.NoError(w.TB, w.Look.Select(&ids,
-			`SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%players%'`))
+			`SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND starts_with(application_name, current_schema)`))
 		return ids
 	}
 	// information_schema.innodb_trx is a copy that is not renewed for those who ask often.
