@@ -22,7 +22,8 @@ import (
 // own, it leaves open what became of it (ErrCommitUnknown). With a deadline the server itself gives up waiting for a lock
 // in time, so give contexts deadlines.
 type DB struct {
-	pool *session.Pool
+	pool     *session.Pool
+	attempts *session.Attempts // of transactions, unless they say otherwise
 }
 
 // An Option tells New what it cannot find out by itself.
@@ -75,7 +76,7 @@ func New(db *sqlx.DB, opts ...Option) (*DB, error) {
 	if err := pool.CheckShared(ctx); err != nil {
 		return nil, err
 	}
-	return &DB{pool}, nil
+	return &DB{pool, pool.Attempts(session.DefaultPolicy)}, nil
 }
 
 // newTimeout bounds how long New waits for a connection of a pool that is in use already.
@@ -103,33 +104,6 @@ func findDialect(db *sqlx.DB, o options) (*dialect.Dialect, error) {
 // notices while it waits for the lock that its context has ended, and across a network database/sql can send a write a
 // second time by itself whose answer was lost (with pgx 5.9 to 5.12 it does). Inside Transact it does none of that.
 func (db *DB) Ext(ctx context.Context) sqlx.ExtContext { return db.pool.Ext(ctx) }
-
-// Transact calls f in a transaction. Every updater of this DB that is called with f's context takes part in it, and
-// [DB.Ext] gives the handle for other statements. If f returns nil and the context has not ended, the transaction is
-// committed. If f returns an error, or panics, or ends its goroutine, or if the context has ended, it is rolled back;
-// the error is returned as it is.
-//
-// Called with a context that carries a transaction of this DB, Transact is a savepoint of it: an error takes back what
-// f did and leaves the rest. While f runs, the context of the function around it can send nothing: use the one that the
-// innermost function was given, from one goroutine at a time. Anything else is an error.
-//
-// On SQLite the transaction takes the write lock when it begins (BEGIN IMMEDIATE), whatever the pool's DSN says. On
-// PostgreSQL its statements, also those of your own, wait for a lock no longer than until the deadline that ctx has.
-// Transact does not call f a second time.
-//
-// If the database has given up the whole transaction, because of a deadlock on MariaDB, an interrupted write or a full
-// disk on SQLite, a lost connection, or because f has ended it by a statement of its own, every later statement and Transact
-// itself return an error that wraps ErrFinished, also if f has swallowed the first. On PostgreSQL any error of a statement
-// does that to the level that it was sent at: put what may fail into a Transact of its own. Leave COMMIT and ROLLBACK to
-// Transact.
-//
-// An error means that nothing was changed, unless it wraps ErrCommitUnknown.
-func (db *DB) Transact(ctx context.Context, f func(context.Context) error) error {
-	if f == nil {
-		return errors.New("raceproof: Transact: the function is nil")
-	}
-	return db.pool.Transact(ctx, func(ctx context.Context, _ *session.Tx) error { return f(ctx) })
-}
 
 // Close waits for the writers that were there before it, and gives the writers' connection back to the pool if it is
 // kept. Updates and transactions that begin later, and the writes of optimistic updates under way, are refused with

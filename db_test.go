@@ -130,7 +130,7 @@ func TestHiddenVersion(t *testing.T) {
 	require.NoError(t, err)
 	wantPlayer(t, pool, Player{7, "Dan", 1, 6})
 
-	_, err = optimistic.New(db, table, &optimistic.Options{MaxAttempts: 1}).Update(ctx, 7, func(_ context.Context, p *name) error {
+	_, err = optimistic.New(db, table, &optimistic.Options{Retry: raceproof.RetryPolicy{MaxAttempts: 1}}).Update(ctx, 7, func(_ context.Context, p *name) error {
 		p.Name = "Eve"
 		_, err := pool.Exec(`UPDATE players SET version = version + 1`)
 		return err
@@ -196,8 +196,8 @@ func TestConstructorsReport(t *testing.T) {
 		"raceproof: atomic.New: the DB is nil":                                         atomic.New(nil, players, nil).Err(),
 		"raceproof: atomic.New: the Table is nil":                                      atomic.New[Player](db, nil, nil).Err(),
 		"raceproof: optimistic.New: the DB is nil":                                     optimistic.New(nil, players, nil).Err(),
-		"raceproof: optimistic.New: MaxAttempts is -1: it must not be negative":        optimistic.New(db, players, &optimistic.Options{MaxAttempts: -1}).Err(),
-		"raceproof: optimistic.New: MaxPause is 1ns, less than MinPause, which is 1ms": optimistic.New(db, players, &optimistic.Options{MaxPause: 1}).Err(),
+		"raceproof: optimistic.New: MaxAttempts is -1: it must not be negative":        optimistic.New(db, players, &optimistic.Options{Retry: raceproof.RetryPolicy{MaxAttempts: -1}}).Err(),
+		"raceproof: optimistic.New: MaxPause is 1ns, less than MinPause, which is 2ns": optimistic.New(db, players, &optimistic.Options{Retry: raceproof.RetryPolicy{MinPause: 2, MaxPause: 1}}).Err(),
 	} {
 		assert.EqualError(t, err, want)
 	}

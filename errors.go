@@ -3,7 +3,6 @@ package raceproof
 import (
 	"database/sql"
 	"errors"
-	"fmt"
 
 	"github.com/raceproof/raceproof/internal/session"
 )
@@ -48,31 +47,3 @@ type notFound struct{}
 
 func (notFound) Error() string        { return "raceproof: no row has the key" }
 func (notFound) Is(target error) bool { return target == sql.ErrNoRows }
-
-// A RetryError reports that an update was tried more than once, or could have been, and was given up. It wraps the
-// failure of the last attempt and, if it is the context that ended the attempts, the context's error and cause.
-type RetryError struct {
-	Attempts int   // how many attempts were made, at least 1
-	Last     error // what the last attempt failed with
-	Ended    error // the context's error and cause; nil if the attempts were used up
-}
-
-// Error describes the failure and tells the attempts.
-func (e *RetryError) Error() string {
-	attempts := "attempts"
-	if e.Attempts == 1 {
-		attempts = "attempt"
-	}
-	if e.Ended != nil {
-		return fmt.Sprintf("%v (given up after %d %s: %v)", e.Last, e.Attempts, attempts, e.Ended)
-	}
-	return fmt.Sprintf("%v (given up after %d %s)", e.Last, e.Attempts, attempts)
-}
-
-// Unwrap returns the failure of the last attempt and, if there is one, the context's error.
-func (e *RetryError) Unwrap() []error {
-	if e.Ended != nil {
-		return []error{e.Last, e.Ended}
-	}
-	return []error{e.Last}
-}

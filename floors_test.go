@@ -22,7 +22,7 @@ var floors = [][]string{
 	{"internal/session", "internal/mapping"},
 	{""},
 	{"internal/row"},
-	{"lock", "atomic", "optimistic"},
+	{"lock", "atomic", "optimistic", "once"},
 	{"internal/conformance", "internal/rerun"},
 }
 

@@ -48,6 +48,22 @@ type bound[T, C, A any] struct {
 	change  func(A) C
 }
 
+// DB returns the DB of the updater that is bound, or nil if it tells none.
+func (b bound[T, C, A]) DB() *DB {
+	if u, ok := b.updater.(interface{ DB() *DB }); ok {
+		return u.DB()
+	}
+	return nil
+}
+
+// Err returns what is wrong with the updater that is bound.
+func (b bound[T, C, A]) Err() error {
+	if u, ok := b.updater.(interface{ Err() error }); ok {
+		return u.Err()
+	}
+	return nil
+}
+
 func (b bound[T, C, A]) Update(ctx context.Context, key any, argument A) (T, error) {
 	return b.updater.Update(ctx, key, b.change(argument))
 }

@@ -39,6 +39,9 @@ func New[T any](db *raceproof.DB, table *raceproof.Table[T], _ *Options) *Update
 // errors comes from an updater for which it is not nil.
 func (u *Updater[T]) Err() error { return u.err }
 
+// DB returns the DB that the updater was made with, or nil if it was made with mistakes.
+func (u *Updater[T]) DB() *raceproof.DB { return u.table.Of() }
+
 // Update applies the change to the row with the key in one statement, and returns the row as it is after it; on
 // PostgreSQL, and on SQLite outside a transaction, without what AFTER triggers make of it. On MariaDB and MySQL, which cannot
 // return it, the row is read in the same transaction. Fields of T that are no columns are zero. Every
@@ -85,7 +88,7 @@ func (u *Updater[T]) update(ctx context.Context, key any, change Change, value *
 	}
 	for range maxDoubts {
 		missed := false
-		err := u.table.Attempt(ctx, row.DefaultPolicy, func() error {
+		err := u.table.Attempt(ctx, u.table.Attempts, func() error {
 			err := u.table.Write(ctx, func(q session.Querier) error {
 				found, err := u.table.Update(ctx, q, statement, value)
 				if err == nil && !found {

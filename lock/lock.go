@@ -40,6 +40,9 @@ func New[T any](db *raceproof.DB, table *raceproof.Table[T], _ *Options) *Update
 // errors comes from an updater for which it is not nil.
 func (u *Updater[T]) Err() error { return u.err }
 
+// DB returns the DB that the updater was made with, or nil if it was made with mistakes.
+func (u *Updater[T]) DB() *raceproof.DB { return u.table.Of() }
+
 // Update locks the row with the key, calls change with it, writes the columns that change has changed, and returns
 // the row as it is then; fields of T that are no columns are zero in it. On PostgreSQL it is without what AFTER triggers
 // make of it. If change has changed nothing, nothing is written. The transaction that holds the lock travels
@@ -81,7 +84,7 @@ func (u *Updater[T]) update(ctx context.Context, key any, change raceproof.Func[
 	if err := u.table.Verify(ctx); err != nil {
 		return nil, err
 	}
-	err = u.table.Attempt(ctx, row.DefaultPolicy, func() error {
+	err = u.table.Attempt(ctx, u.table.Attempts, func() error {
 		return u.table.Pool.Transact(ctx, func(ctx context.Context, tx *session.Tx) error {
 			r, err = u.change(ctx, tx, k, change)
 			return err

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/raceproof/raceproof"
 	"github.com/raceproof/raceproof/internal/row"
@@ -19,67 +18,34 @@ import (
 
 // An Updater changes rows of one table that has a version column. It is safe for concurrent use.
 type Updater[T any] struct {
-	table   *row.Table[T]
-	options Options
-	err     error
+	table    *row.Table[T]
+	attempts *session.Attempts
+	err      error
 }
 
 var _ raceproof.Updater[struct{}, raceproof.Func[struct{}]] = (*Updater[struct{}])(nil)
 
-// Options say how long to try. The zero value of each field, and a nil *Options, stand for the default.
+// Options are what can be chosen. The zero value, and a nil *Options, stand for the defaults.
 type Options struct {
-	// MaxAttempts is how often the row is read, changed and tried to be written at the most. 1 means that no conflict
-	// is retried. The default is DefaultMaxAttempts.
-	MaxAttempts int
-
-	// MinPause is the longest pause after the first conflict. Each further conflict doubles it, up to MaxPause; the
-	// pause is a random part of that. The defaults are DefaultMinPause and DefaultMaxPause.
-	MinPause time.Duration
-	MaxPause time.Duration
-}
-
-// The defaults of Options. With them an updater gives up after about three seconds of conflicts.
-const (
-	DefaultMaxAttempts = 64
-	DefaultMinPause    = time.Millisecond
-	DefaultMaxPause    = 100 * time.Millisecond
-)
-
-func (o Options) filled() (Options, error) {
-	if o.MaxAttempts < 0 {
-		return o, fmt.Errorf("MaxAttempts is %d: it must not be negative", o.MaxAttempts)
-	}
-	if o.MinPause < 0 || o.MaxPause < 0 {
-		return o, fmt.Errorf("MinPause is %v and MaxPause %v: they must not be negative", o.MinPause, o.MaxPause)
-	}
-	if o.MaxAttempts == 0 {
-		o.MaxAttempts = DefaultMaxAttempts
-	}
-	if o.MinPause == 0 {
-		o.MinPause = DefaultMinPause
-	}
-	if o.MaxPause == 0 {
-		o.MaxPause = max(DefaultMaxPause, o.MinPause)
-	}
-	if o.MaxPause < o.MinPause {
-		return o, fmt.Errorf("MaxPause is %v, less than MinPause, which is %v", o.MaxPause, o.MinPause)
-	}
-	return o, nil
+	// Retry says how often the row is read, changed and tried to be written, and how long to pause in between.
+	Retry raceproof.RetryPolicy
 }
 
 // New returns an updater of the table, which must have a version column. What is wrong with its arguments is reported
 // by Err, and by every Update.
 func New[T any](db *raceproof.DB, table *raceproof.Table[T], options *Options) *Updater[T] {
-	u := &Updater[T]{}
-	if options != nil {
-		u.options = *options
+	if options == nil {
+		options = &Options{}
 	}
+	u := &Updater[T]{}
 	t, err := row.NewTable(db, table)
 	if err == nil && t.Counter == "" {
 		err = fmt.Errorf("table %q has no version column: map a field to one, tag a field `db:\"name,version\"`, or use WithVersion", t.Mapping.Table)
 	}
 	if err == nil {
-		u.options, err = u.options.filled()
+		var policy session.Policy
+		policy, err = session.Policy(options.Retry).Filled()
+		u.attempts = t.Pool.Attempts(policy)
 	}
 	u.table, u.err = t, row.Invalid("optimistic.New", err)
 	return u
@@ -88,6 +54,9 @@ func New[T any](db *raceproof.DB, table *raceproof.Table[T], options *Options) *
 // Err returns what was wrong with the arguments of New, so that a service can check it where it starts. Nothing but
 // errors comes from an updater for which it is not nil.
 func (u *Updater[T]) Err() error { return u.err }
+
+// DB returns the DB that the updater was made with, or nil if it was made with mistakes.
+func (u *Updater[T]) DB() *raceproof.DB { return u.table.Of() }
 
 // Update reads the row with the key, calls change with it, and writes the columns that change has changed if the row's
 // version is still the one that was read. If it is not, Update pauses and does it all again. It returns the row as it
@@ -127,7 +96,7 @@ func (u *Updater[T]) update(ctx context.Context, key any, change raceproof.Func[
 		return nil, err
 	}
 	var r *row.Row[T]
-	err = u.table.Attempt(ctx, row.Policy(u.options), func() (err error) {
+	err = u.table.Attempt(ctx, u.attempts, func() (err error) {
 		r, err = u.attempt(ctx, k, change)
 		return err
 	})

@@ -112,7 +112,7 @@ func TestConflictIs409(t *testing.T) {
 	s := testService(t)
 	db, err := raceproof.New(s.pool)
 	require.NoError(t, err)
-	once := optimistic.New(db, players, &optimistic.Options{MaxAttempts: 1})
+	once := optimistic.New(db, players, &optimistic.Options{Retry: raceproof.RetryPolicy{MaxAttempts: 1}})
 	other := lock.New(db, players, nil)
 	s.updaters["optimistic"] = raceproof.Bind(once, func(c click) raceproof.Func[Player] {
 		return func(ctx context.Context, p *Player) error {

@@ -208,7 +208,7 @@ func TestConflictIs409(t *testing.T) {
 	s := testService(t, "optimistic")
 	db, err := raceproof.New(s.pool)
 	require.NoError(t, err)
-	once := optimistic.New(db, students, &optimistic.Options{MaxAttempts: 1})
+	once := optimistic.New(db, students, &optimistic.Options{Retry: raceproof.RetryPolicy{MaxAttempts: 1}})
 	other := raceproof.Bind(lock.New(db, students, nil), change)
 	s.protected = raceproof.Bind(once, func(p patch) raceproof.Func[Student] {
 		return func(ctx context.Context, row *Student) error {

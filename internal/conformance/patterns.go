@@ -12,7 +12,7 @@ import (
 
 // Patterns are the patterns of this module.
 func Patterns() []Pattern {
-	patient := &optimistic.Options{MaxAttempts: 10000}
+	patient := &optimistic.Options{Retry: raceproof.RetryPolicy{MaxAttempts: 10000}}
 	return []Pattern{
 		ofFunc("lock",
 			func(db *raceproof.DB) raceproof.Updater[Account, raceproof.Func[Account]] {
@@ -28,7 +28,7 @@ func Patterns() []Pattern {
 				return optimistic.New(db, Seats, patient)
 			},
 			func(db *raceproof.DB) raceproof.Updater[Account, raceproof.Func[Account]] {
-				return optimistic.New(db, Accounts, &optimistic.Options{MaxAttempts: 1})
+				return optimistic.New(db, Accounts, &optimistic.Options{Retry: raceproof.RetryPolicy{MaxAttempts: 1}})
 			}),
 		inSQL,
 	}

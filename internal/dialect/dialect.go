@@ -3,8 +3,10 @@
 package dialect
 
 import (
+	"database/sql"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +18,7 @@ type Dialect struct {
 	Drivers []string // the names under which database/sql knows its drivers
 
 	packages []string // of the types of its drivers
+	stubborn []string // those of drivers that go on waiting for a server that is silent when a context has ended
 
 	quote    byte // encloses an identifier
 	numbered bool // parameters are $1, $2 and so on, and have the types that the text gives them
@@ -25,6 +28,7 @@ type Dialect struct {
 	writes
 	values
 	arithmetic
+	storage
 
 	errors classifier
 }
@@ -33,6 +37,16 @@ type Dialect struct {
 type transactions struct {
 	// Begin opens a transaction; on a database with one write lock, one that no other writer can come between.
 	Begin string
+
+	// levels are the isolation levels as Begin is followed by them, or as they are set by setLevel before it.
+	levels   map[sql.IsolationLevel]string
+	setLevel string
+
+	// beginReadOnly opens a transaction that writes nothing, and that nobody waits for. If ReadOnly is not empty, it names a
+	// setting of the connection that must be 1 besides, and Look a query that such a transaction can begin to see with.
+	beginReadOnly string
+	ReadOnly      string
+	Look          string
 
 	// Probe changes nothing inside a transaction. Its error, or that there is none, tells whether it was inside one, see
 	// Dialect.Outside.
@@ -151,6 +165,35 @@ type arithmetic struct {
 	fractions bool
 }
 
+// storage is what tables of this module's own are made of and looked through with.
+type storage struct {
+	// Keys is the type of a column of up to 255 bytes that are compared byte by byte, and that can be a key; Bytes that of
+	// any number of bytes.
+	Keys, Bytes Fragment
+
+	// Instant is the type of a column for Now, the time by the database's clock; Ago encloses a number of microseconds to
+	// be taken from that.
+	Instant Fragment
+	Now     Fragment
+	Ago     [2]Fragment
+
+	// Engine is the end of CREATE TABLE.
+	Engine Fragment
+
+	// IndexIfNotExists: there is CREATE INDEX IF NOT EXISTS; else the index is part of CREATE TABLE.
+	IndexIfNotExists bool
+
+	// OrNothing is the end of an INSERT that inserts nothing, and counts nothing, if the key is there already; empty where
+	// that is an error that IsDuplicate knows, and does not end the transaction.
+	OrNothing Fragment
+
+	// Latest is the end of a SELECT that sees what was committed last, which a transaction that has begun before need not.
+	Latest Fragment
+
+	// LimitsDelete: there is DELETE ... LIMIT.
+	LimitsDelete bool
+}
+
 // known lists the dialects by name.
 var known = map[string]*Dialect{
 	sqlite.Name:   sqlite,
@@ -187,6 +230,58 @@ func ByDriver(name, typePackage string) (*Dialect, error) {
 	slices.Sort(drivers)
 	return nil, fmt.Errorf("unknown driver %q: known are %s; if it talks to a database of a known dialect, name the dialect",
 		name, strings.Join(drivers, ", "))
+}
+
+// Stubborn tells whether a driver, or its connection, goes on waiting for a server that is silent when a context has
+// ended.
+func (d *Dialect) Stubborn(own any) bool {
+	t := reflect.TypeOf(own)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return slices.Contains(d.stubborn, t.PkgPath())
+}
+
+// A Beginning is how a transaction is begun: by Text, and by statements before that.
+type Beginning struct {
+	Before []string
+	Text   string
+}
+
+// BeginWith returns how a transaction of an isolation level is begun, or an error if the database does not have that.
+func (d *Dialect) BeginWith(level sql.IsolationLevel, readOnly bool) (b Beginning, err error) {
+	b.Text = d.Begin
+	if readOnly {
+		b.Text = d.beginReadOnly
+	}
+	if level == sql.LevelDefault {
+		return b, nil
+	}
+	name, ok := d.levels[level]
+	switch {
+	case !ok:
+		var has []string
+		for _, l := range slices.Sorted(maps.Keys(d.levels)) {
+			has = append(has, l.String())
+		}
+		return b, fmt.Errorf("isolation level %v: %s has %s", level, d.Name, strings.Join(has, ", "))
+	case d.setLevel != "":
+		b.Before = []string{d.setLevel + name}
+	default:
+		b.Text += name
+	}
+	return b, nil
+}
+
+// OnlyLevel returns the isolation level of every transaction, or the default if there are several.
+func (d *Dialect) OnlyLevel() sql.IsolationLevel {
+	if len(d.levels) > 1 {
+		return sql.LevelDefault
+	}
+	for level := range d.levels {
+		return level
+	}
+	return sql.LevelDefault
 }
 
 // SetWaiting returns what is sent behind the text that begins a transaction or a savepoint, so that its statements wait for

@@ -26,6 +26,7 @@ type classifier interface {
 	canceled(error) bool
 	fromServer(error) bool
 	endsConnection(error) bool
+	duplicate(error) bool
 }
 
 // Classify tells what an error means.
@@ -52,6 +53,9 @@ func (d *Dialect) Canceled(err error) bool { return d.errors.canceled(err) }
 
 // FromServer tells whether an error is the database's own answer, so that the connection is as usable as before.
 func (d *Dialect) FromServer(err error) bool { return d.errors.fromServer(err) }
+
+// IsDuplicate tells whether an error says that a key is there already.
+func (d *Dialect) IsDuplicate(err error) bool { return err != nil && d.errors.duplicate(err) }
 
 // EndsConnection tells whether the database's own answer can be its last on the connection.
 func (d *Dialect) EndsConnection(err error) bool { return d.errors.endsConnection(err) }

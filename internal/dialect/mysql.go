@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -16,6 +17,14 @@ var mysql = &Dialect{
 
 	transactions: transactions{
 		Begin: "START TRANSACTION",
+		// Not READ UNCOMMITTED, see checkMySQL.
+		levels: map[sql.IsolationLevel]string{
+			sql.LevelReadCommitted:  "READ COMMITTED",
+			sql.LevelRepeatableRead: "REPEATABLE READ",
+			sql.LevelSerializable:   "SERIALIZABLE",
+		},
+		setLevel:      "SET TRANSACTION ISOLATION LEVEL ", // of the next one only
+		beginReadOnly: "START TRANSACTION READ ONLY",
 		// It sets what the next transaction will be, which is what it would be anyway, and is refused inside one
 		// (https://mariadb.com/docs/server/reference/sql-statements/transactions/set-transaction).
 		Probe:      "SET TRANSACTION READ WRITE",
@@ -61,6 +70,17 @@ var mysql = &Dialect{
 		Quotient:  " DIV ",
 		decimal:   [2]string{"CAST(", " AS DECIMAL(65,%d))"},
 		fractions: true,
+	},
+	storage: storage{
+		Keys:    "VARBINARY(255)", // texts are compared without regard to case, and to spaces at their ends
+		Bytes:   "LONGBLOB",
+		Instant: "DATETIME(6)", // of UTC
+		Now:     "UTC_TIMESTAMP(6)",
+		Ago:     [2]Fragment{"UTC_TIMESTAMP(6) - INTERVAL ", " MICROSECOND"},
+		Engine:  " ENGINE=InnoDB",
+
+		Latest:       " LOCK IN SHARE MODE",
+		LimitsDelete: true,
 	},
 	errors: mysqlErrors{},
 }
@@ -158,4 +178,9 @@ func (mysqlErrors) fromServer(err error) bool {
 func (mysqlErrors) endsConnection(err error) bool {
 	code, _ := number(err)
 	return code == myServerShutdown || code == myConnectionKilled
+}
+
+func (mysqlErrors) duplicate(err error) bool {
+	code, _ := number(err)
+	return code == myDuplicateEntry
 }

@@ -1,19 +1,29 @@
 package dialect
 
-import "strings"
+import (
+	"database/sql"
+	"strings"
+)
 
 // postgres is PostgreSQL, and what speaks its protocol and its SQL: CockroachDB, YugabyteDB.
 var postgres = &Dialect{
 	Name:     "postgres",
 	Drivers:  []string{"pgx", "pgx/v5", "postgres"},
 	packages: []string{"github.com/jackc/pgx/v5/stdlib", "github.com/lib/pq"},
+	stubborn: []string{"github.com/lib/pq"},
 
 	quote:    '"',
 	numbered: true,
 
 	transactions: transactions{
 		Begin: "BEGIN",
-		Probe: "SAVEPOINT raceproof_probe; RELEASE SAVEPOINT raceproof_probe",
+		levels: map[sql.IsolationLevel]string{
+			sql.LevelReadCommitted:  " ISOLATION LEVEL READ COMMITTED",
+			sql.LevelRepeatableRead: " ISOLATION LEVEL REPEATABLE READ",
+			sql.LevelSerializable:   " ISOLATION LEVEL SERIALIZABLE",
+		},
+		beginReadOnly: "BEGIN READ ONLY",
+		Probe:         "SAVEPOINT raceproof_probe; RELEASE SAVEPOINT raceproof_probe",
 		// COMMIT of a transaction that an error has aborted rolls it back and reports success, and outside a transaction it
 		// is a mere warning (https://www.postgresql.org/docs/current/sql-commit.html). SAVEPOINT fails in both, and the rest
 		// of a message is not executed after an error.
@@ -52,6 +62,16 @@ var postgres = &Dialect{
 		decimal:   [2]string{"CAST(", " AS numeric)"},
 		fractions: true,
 	},
+	storage: storage{
+		Keys:    "BYTEA",
+		Bytes:   "BYTEA",
+		Instant: "TIMESTAMPTZ",
+		Now:     "clock_timestamp()",
+		Ago:     [2]Fragment{"clock_timestamp() - ", " * interval '1 microsecond'"},
+
+		IndexIfNotExists: true,
+		OrNothing:        " ON CONFLICT DO NOTHING",
+	},
 	errors: postgresErrors{},
 }
 
@@ -70,6 +90,7 @@ const (
 	pgStringTooLong        = "22001"
 	pgDatetimeOutOfRange   = "22008"
 	pgIntervalOutOfRange   = "22015"
+	pgUniqueViolation      = "23505"
 	pgSystemError          = "58"
 	pgInternalError        = "XX"
 	pgConnectionException  = "08"
@@ -130,4 +151,9 @@ func (postgresErrors) fromServer(err error) bool {
 func (postgresErrors) endsConnection(err error) bool {
 	state, _ := sqlState(err)
 	return strings.HasPrefix(state, pgOperatorIntervention) || strings.HasPrefix(state, pgConnectionException)
+}
+
+func (postgresErrors) duplicate(err error) bool {
+	state, _ := sqlState(err)
+	return state == pgUniqueViolation
 }

@@ -1,5 +1,7 @@
 package dialect
 
+import "database/sql"
+
 // sqlite is SQLite 3.35 or newer, which has RETURNING.
 var sqlite = &Dialect{
 	Name:     "sqlite",
@@ -14,6 +16,11 @@ var sqlite = &Dialect{
 		// A deferred BEGIN that reads and then writes fails at once, whatever the busy timeout, if somebody else wrote in
 		// between (https://www.sqlite.org/isolation.html). BEGIN IMMEDIATE takes the write lock first.
 		Begin: "BEGIN IMMEDIATE",
+		// There is one level, and drivers accept any.
+		levels:        map[sql.IsolationLevel]string{sql.LevelSerializable: ""},
+		beginReadOnly: "BEGIN DEFERRED",
+		ReadOnly:      "PRAGMA query_only",
+		Look:          "SELECT 1 FROM sqlite_master LIMIT 1",
 		// Transactions do not nest, so a BEGIN inside one fails, and changes nothing.
 		Probe: "BEGIN",
 		// An interrupt, a full disk and others roll the whole transaction back
@@ -52,6 +59,16 @@ var sqlite = &Dialect{
 		real:     [2]Fragment{"CAST(", " AS REAL)"},
 		Quotient: " / ",
 	},
+	storage: storage{
+		Keys:    "BLOB",
+		Bytes:   "BLOB",
+		Instant: "INTEGER", // in microseconds since 1970; the clock is read to the millisecond
+		Now:     "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)",
+		Ago:     [2]Fragment{"CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER) - ", ""},
+
+		IndexIfNotExists: true,
+		OrNothing:        " ON CONFLICT DO NOTHING",
+	},
 	errors: sqliteErrors{},
 }
 
@@ -61,6 +78,8 @@ const (
 	sqliteLocked       = 6
 	sqliteTooBig       = 18
 	sqliteBusySnapshot = 5 | 2<<8
+	sqlitePrimaryKey   = 19 | 6<<8
+	sqliteUnique       = 19 | 8<<8
 )
 
 type sqliteErrors struct{}
@@ -95,3 +114,8 @@ func (sqliteErrors) canceled(error) bool { return false }
 func (sqliteErrors) fromServer(error) bool { return true }
 
 func (sqliteErrors) endsConnection(error) bool { return false }
+
+func (sqliteErrors) duplicate(err error) bool {
+	code, _ := number(err)
+	return code == sqlitePrimaryKey || code == sqliteUnique
+}

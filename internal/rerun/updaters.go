@@ -30,7 +30,7 @@ func Patterns() []Pattern {
 			return raceproof.Bind(lock.New(db, table, nil), add)
 		}},
 		{"optimistic", func(db *raceproof.DB, table *raceproof.Table[Counter]) raceproof.Updater[Counter, int64] {
-			return raceproof.Bind(optimistic.New(db, table, &optimistic.Options{MaxAttempts: 1}), add)
+			return raceproof.Bind(optimistic.New(db, table, &optimistic.Options{Retry: raceproof.RetryPolicy{MaxAttempts: 1}}), add)
 		}},
 		{"atomic", func(db *raceproof.DB, table *raceproof.Table[Counter]) raceproof.Updater[Counter, int64] {
 			return raceproof.Bind(atomic.New(db, table, nil), func(n int64) atomic.Change {

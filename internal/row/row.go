@@ -301,7 +301,7 @@ func CheckValue(d *dialect.Dialect, value any) error {
 // Wrap says which row an error is about. The error of a caller's own function goes back to him as it is.
 func (t *Table[T]) Wrap(key any, err error) error {
 	var own *FuncError
-	if errors.As(err, &own) {
+	if _, gaveUp := err.(*raceproof.RetryError); !gaveUp && errors.As(err, &own) {
 		return own.Err
 	}
 	switch t.Pool.Dialect().Classify(err) {

@@ -21,6 +21,10 @@ type Table[T any] struct {
 	*mapping.Mapping
 	Pool *session.Pool
 
+	// Attempts are those that updates of the table make unless they are told otherwise.
+	Attempts *session.Attempts
+
+	db      *raceproof.DB
 	read    string       // the text that selects a row by its key: the mapped columns, and the version if it is hidden
 	columns *dialect.SQL // the mapped columns
 
@@ -36,7 +40,8 @@ func NewTable[T any](db *raceproof.DB, table *raceproof.Table[T]) (*Table[T], er
 	if table == nil {
 		return nil, errors.New("the Table is nil")
 	}
-	t := &Table[T]{Mapping: table.Mapping(), Pool: db.Pool()}
+	t := &Table[T]{Mapping: table.Mapping(), Pool: db.Pool(), db: db}
+	t.Attempts = t.Pool.Attempts(session.DefaultPolicy)
 	t.columns = t.sql()
 	for i, name := range t.Names() {
 		if i > 0 {
@@ -52,6 +57,14 @@ func NewTable[T any](db *raceproof.DB, table *raceproof.Table[T]) (*Table[T], er
 	t.HasKey(s, make(Key, len(t.Key)))
 	t.read = s.Statement().Text
 	return t, nil
+}
+
+// Of returns the DB of the table, nil if there is no table.
+func (t *Table[T]) Of() *raceproof.DB {
+	if t == nil {
+		return nil
+	}
+	return t.db
 }
 
 // selects returns the statement that reads the row with a key. In a transaction it can lock the row, and then sees what

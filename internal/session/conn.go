@@ -25,11 +25,12 @@ type Conn struct {
 	used     time.Time            // when it was kept
 	prepared map[string]*sql.Stmt // by their text; only for a connection that may be kept
 	limit    time.Duration        // how long it would wait for a lock by itself, if it were not impatient
-	restore  string               // the statement that undoes impatient, or empty
+	restore  []string             // the statements that undo what was set on it
 	broken   bool                 // it must not be used by anybody else
 	dead     bool                 // and the database does not answer on it
 	lent     bool                 // a caller's own statements ran on it, and may have left rows open
 	seated   bool                 // it takes one of the pool's seats
+	stubborn driver.Conn          // the driver's own, if its methods do not return when a context has ended
 	span     span
 }
 
@@ -82,8 +83,10 @@ func (c *Conn) close() {
 		_ = s.Close()
 	}
 	c.prepared, c.keepable = nil, false // what follows is not worth preparing
-	if c.restore != "" && !c.broken && c.upkeep(context.Background(), c.restore) != nil {
-		c.broken = true
+	for _, statement := range c.restore {
+		if !c.broken && c.upkeep(context.Background(), statement) != nil {
+			c.broken = true
+		}
 	}
 	if c.broken {
 		// The pool closes a connection that its driver calls bad. An open transaction ends with it. That would wait for rows that
@@ -148,6 +151,7 @@ func (c *Conn) query(ctx context.Context, s dialect.Statement) (rows *sql.Rows, 
 
 // run runs a statement of this module that yields no rows, and returns how many it changed. Its arguments are settled.
 func (c *Conn) run(ctx context.Context, s dialect.Statement) (n int64, err error) {
+	defer c.attend(ctx)()
 	s.Text = c.prefix(ctx, s) + s.Text
 	var result sql.Result
 	prepared, err := c.prepare(ctx, s)
@@ -203,6 +207,7 @@ func (c *Conn) answers() bool {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
+	defer c.attend(ctx)()
 	_, err := c.Conn.ExecContext(ctx, "SELECT 1")
 	return err == nil || c.pool.dialect.FromServer(err)
 }
@@ -225,13 +230,13 @@ func (c *Conn) upkeep(ctx context.Context, text string) error {
 	if c.pool.dialect.InProcess {
 		return c.exec(context.Background(), text)
 	}
-	timeout := upkeepTimeout
-	if ctx.Err() != nil {
-		timeout = grace
+	inner, timeout := context.WithoutCancel(ctx), grace
+	if ctx.Err() == nil {
+		inner, timeout = c.during(ctx), upkeepTimeout
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	inner, cancel := context.WithTimeout(inner, timeout)
 	defer cancel()
-	if _, err := c.run(ctx, dialect.Statement{Text: text}); err != nil {
+	if _, err := c.run(inner, dialect.Statement{Text: text}); err != nil {
 		return c.failed(ctx, err)
 	}
 	return nil
@@ -243,6 +248,7 @@ func (c *Conn) One(ctx context.Context, s dialect.Statement, dest ...any) (found
 		return false, err
 	}
 	inner := c.during(ctx)
+	defer c.attend(inner)()
 	rows, sent, err := c.query(inner, s)
 	if err != nil {
 		err = c.failed(ctx, err)
@@ -334,6 +340,7 @@ func (c *Conn) undo(rows *sql.Rows) {
 // Rows runs a query and scans all its rows.
 func (c *Conn) Rows(ctx context.Context, s dialect.Statement, each func(), dest ...any) error {
 	inner := c.during(ctx)
+	defer c.attend(inner)()
 	rows, err := c.Conn.QueryContext(inner, s.Text, s.Args...)
 	if err != nil {
 		return c.failed(ctx, err)
@@ -355,6 +362,7 @@ func (c *Conn) Rows(ctx context.Context, s dialect.Statement, each func(), dest 
 // Columns returns the names of the columns that a query yields.
 func (c *Conn) Columns(ctx context.Context, s dialect.Statement) ([]string, error) {
 	inner := c.during(ctx)
+	defer c.attend(inner)()
 	rows, err := c.Conn.QueryContext(inner, s.Text, s.Args...)
 	if err != nil {
 		return nil, c.failed(ctx, err)

@@ -5,6 +5,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,7 @@ type Pool struct {
 	db       *sqlx.DB
 	dialect  *dialect.Dialect
 	prepares bool // statements, on connections that are kept
+	stubborn bool // its driver goes on waiting when a context has ended
 
 	// writers stands in front of a database that has one write lock: the writers of this process wait here, first come
 	// first served and without a connection, instead of polling for the lock, where the unlucky wait for seconds.
@@ -30,13 +32,15 @@ type Pool struct {
 	// it is, with its statements prepared, and whoever waits in the pool is not.
 	seats fifo.Semaphore
 
+	attempts sync.Map // *Attempts by their Policy; as many as a service writes down
+
 	inspected atomic.Bool
 	limit     atomic.Int64 // how long the pool's connections wait for a lock, as a Duration; 0: for ever
 }
 
 // NewPool returns a pool over db. If it prepares, statements are prepared where the dialect would have them so.
 func NewPool(db *sqlx.DB, d *dialect.Dialect, prepares bool) *Pool {
-	return &Pool{db: db, dialect: d, prepares: prepares && d.Prepares}
+	return &Pool{db: db, dialect: d, prepares: prepares && d.Prepares, stubborn: d.Stubborn(db.Driver())}
 }
 
 // Dialect returns the dialect of the pool's database.
@@ -140,6 +144,7 @@ type access int
 const (
 	reading access = iota
 	writing
+	viewing // reading for so long that nobody's turn may be taken for it
 )
 
 // acquire takes a connection, and for writing to a database with one write lock first a turn in the queue of writers,
@@ -157,6 +162,7 @@ func (p *Pool) acquire(ctx context.Context, a access) (c *Conn, err error) {
 	}
 	turn := false
 	switch {
+	case a == viewing:
 	case a == reading:
 		turn = p.takeIdle()
 	case p.writers.Lock(ctx):
@@ -211,7 +217,7 @@ func (p *Pool) takeIdle() bool {
 }
 
 func (p *Pool) connect(ctx context.Context) (*Conn, error) {
-	conn, err := p.db.Connx(ctx)
+	conn, err := p.connx(ctx)
 	if err != nil {
 		if ended := Ended(ctx); ended != nil {
 			err = ended
@@ -219,6 +225,7 @@ func (p *Pool) connect(ctx context.Context) (*Conn, error) {
 		return nil, fmt.Errorf("raceproof: take a connection: %w", err)
 	}
 	c := &Conn{Conn: conn, pool: p, since: time.Now(), keepable: p.prepares && !p.dialect.OneWriter}
+	c.findStubborn()
 	if err := c.inspect(ctx); err != nil {
 		c.close()
 		return nil, err
@@ -261,6 +268,7 @@ func (c *Conn) inspect(ctx context.Context) error {
 
 func (c *Conn) setting(ctx context.Context, query string, dest any) error {
 	inner := c.during(ctx)
+	defer c.attend(inner)()
 	if err := c.Conn.QueryRowContext(inner, query).Scan(dest); err != nil {
 		return fmt.Errorf("raceproof: look at the connection: %w", c.failed(ctx, err))
 	}
@@ -282,9 +290,19 @@ func (c *Conn) impatient(ctx context.Context) error {
 	if limit == 0 {
 		return nil
 	}
-	c.restore = fmt.Sprintf(d.SetWaitLimit, limit)
+	c.restore = append(c.restore, fmt.Sprintf(d.SetWaitLimit, limit))
 	if err := c.exec(ctx, fmt.Sprintf(d.SetWaitLimit, 0)); err != nil {
 		return fmt.Errorf("raceproof: limit lock waits: %w", err)
 	}
 	return nil
+}
+
+// readOnly makes a database refuse writes on the connection whose transactions cannot be told to.
+func (c *Conn) readOnly(ctx context.Context) error {
+	var already bool
+	if err := c.setting(ctx, c.pool.dialect.ReadOnly, &already); err != nil || already {
+		return err
+	}
+	c.restore = append(c.restore, c.pool.dialect.ReadOnly+" = 0")
+	return c.exec(ctx, c.pool.dialect.ReadOnly+" = 1")
 }

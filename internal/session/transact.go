@@ -2,8 +2,9 @@ package session
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
-	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -35,6 +36,9 @@ func (p *Pool) tx(ctx context.Context) *Tx {
 // InTransaction tells whether the context carries a transaction of this pool.
 func (p *Pool) InTransaction(ctx context.Context) bool { return p.tx(ctx) != nil }
 
+// Current returns the context's transaction, or nil.
+func (p *Pool) Current(ctx context.Context) *Tx { return p.tx(ctx) }
+
 // Ext returns the handle for a caller's own statements: the context's transaction, or else the pool.
 func (p *Pool) Ext(ctx context.Context) sqlx.ExtContext {
 	if t := p.tx(ctx); t != nil {
@@ -43,35 +47,72 @@ func (p *Pool) Ext(ctx context.Context) sqlx.ExtContext {
 	return p.db
 }
 
-// Transact calls f in a transaction, or in a savepoint of the context's transaction. It is committed if f returns nil
-// and the context has not ended, and else, also if f panics or ends its goroutine, rolled back.
+// TxOptions are how a transaction is begun. The zero value is as the connection is set to.
+type TxOptions struct {
+	Isolation sql.IsolationLevel
+	ReadOnly  bool
+}
+
+// ErrUnsupported is documented in the root package.
+var ErrUnsupported = errors.New("raceproof: not supported")
+
+// Transact is TransactWith as the connection is set to.
 func (p *Pool) Transact(ctx context.Context, f func(context.Context, *Tx) error) error {
-	if outer := p.tx(ctx); outer != nil {
-		if err := Ended(ctx); err != nil {
-			return err
-		}
-		inner, err := outer.savepoint(ctx)
-		if err != nil {
-			return err
-		}
-		return inner.do(ctx, f, inner.releaseSavepoint, inner.rollbackToSavepoint)
-	}
-	c, err := p.begin(ctx)
+	return p.TransactWith(ctx, TxOptions{}, f)
+}
+
+// TransactWith calls f in a transaction, or in a savepoint of the context's transaction. It is committed if f returns nil
+// and the context has not ended, and else, also if f panics or ends its goroutine, rolled back. If the whole transaction
+// was refused on account of another, the error is a *Refused.
+func (p *Pool) TransactWith(ctx context.Context, o TxOptions, f func(context.Context, *Tx) error) error {
+	begin, err := p.dialect.BeginWith(o.Isolation, o.ReadOnly)
 	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnsupported, err)
+	}
+	if outer := p.tx(ctx); outer != nil {
+		return outer.nested(ctx, o, f)
+	}
+	if o.Isolation == sql.LevelDefault {
+		o.Isolation = p.dialect.OnlyLevel()
+	}
+	c, err := p.begin(ctx, o, begin)
+	if err != nil {
+		if p.dialect.Classify(err) == dialect.Conflict {
+			return &Refused{err, dialect.Conflict}
+		}
 		return err
 	}
-	defer c.release()
-	t := &Tx{transaction: &transaction{conn: c}}
+	t := &Tx{transaction: &transaction{conn: c, options: o}}
 	t.deadline, _ = ctx.Deadline()
 	t.top = t
-	return t.do(ctx, f, t.commit, t.rollback)
+	defer t.runHooks(ctx) // when the connection is back
+	defer c.release()
+	return t.refusal(t.do(ctx, f, t.commit, t.rollback))
 }
 
 // begin takes a connection and begins a transaction on it.
-func (p *Pool) begin(ctx context.Context) (*Conn, error) {
-	c, err := p.onLiving(ctx, writing, func(c *Conn) error {
-		err := c.patiently(ctx, func() error { return c.exec(ctx, p.dialect.Begin+p.dialect.SetWaiting(p.WaitAtMost(ctx))) })
-		if err != nil && p.dialect.Classify(err) != dialect.Busy {
+func (p *Pool) begin(ctx context.Context, o TxOptions, begin dialect.Beginning) (*Conn, error) {
+	a := writing
+	if o.ReadOnly && p.dialect.OneWriter {
+		a = viewing
+	}
+	c, err := p.onLiving(ctx, a, func(c *Conn) error {
+		for _, statement := range begin.Before {
+			if err := c.exec(ctx, statement); err != nil {
+				c.broken = true // it may be set to something
+				return err
+			}
+		}
+		if a == viewing {
+			if err := c.readOnly(ctx); err != nil {
+				return err
+			}
+		}
+		err := c.patiently(ctx, func() error { return c.exec(ctx, begin.Text+p.dialect.SetWaiting(p.WaitAtMost(ctx))) })
+		if err == nil && a == viewing {
+			err = c.patiently(ctx, func() error { return c.exec(ctx, p.dialect.Look) }) // what it is to see begins here
+		}
+		if err != nil && (len(begin.Before) > 0 || p.dialect.Classify(err) != dialect.Busy || a == viewing) {
 			c.broken = true // who knows what it is in
 		}
 		return err
@@ -91,6 +132,7 @@ func (t *Tx) do(ctx context.Context, f func(context.Context, *Tx) error, commit 
 		}
 	}()
 	if err := f(&txContext{ctx, t}, t); err != nil {
+		t.suspect(ctx, err)
 		return err
 	}
 	if err := Ended(ctx); err != nil {
@@ -108,7 +150,7 @@ func (t *Tx) commit(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closeRows() // before anything is sent
-	if err := t.usable(); err != nil {
+	if err := t.usable(ctx); err != nil {
 		return err
 	}
 	t.over = ErrFinished // before COMMIT: no statement may slip in behind it
@@ -125,13 +167,16 @@ func (t *Tx) commit(ctx context.Context) error {
 		err = c.exec(ctx, text)
 	}
 	if err == nil {
+		t.ended = committed
 		return nil
 	}
 	err = fmt.Errorf("raceproof: commit: %w", err)
 	if !c.pool.dialect.Refused(err) {
 		c.broken = true // nothing that follows may be taken for the answer
+		t.ended = unanswered
 		return unknown(err)
 	}
+	t.note(err, true)
 	return err
 }
 
@@ -151,74 +196,3 @@ func (t *Tx) rollback(ctx context.Context) {
 		t.conn.broken = true
 	}
 }
-
-// savepoint opens a level inside this one. If its context has an earlier deadline than those around it, its statements
-// wait for locks no longer than that.
-func (t *Tx) savepoint(ctx context.Context) (*Tx, error) {
-	return guarded(ctx, t, func(c *Conn) (*Tx, error) {
-		inner := &Tx{transaction: t.transaction, outer: t, depth: t.depth + 1, deadline: t.deadline}
-		text := "SAVEPOINT " + inner.name()
-		if deadline, ok := ctx.Deadline(); ok && (t.deadline.IsZero() || deadline.Before(t.deadline)) {
-			inner.deadline = deadline
-			text += c.pool.dialect.SetWaiting(c.pool.WaitAtMost(ctx))
-		}
-		if err := c.exec(ctx, text); err != nil {
-			return nil, fmt.Errorf("raceproof: savepoint: %w", err)
-		}
-		t.top = inner
-		return inner, nil
-	})
-}
-
-// releaseSavepoint makes what was done at this level part of the one around it.
-func (t *Tx) releaseSavepoint(ctx context.Context) error {
-	t.CloseRows() // before anything is sent
-	_, err := guarded(ctx, t, func(c *Conn) (struct{}, error) {
-		text := "RELEASE SAVEPOINT " + t.name()
-		if !t.deadline.Equal(t.outer.deadline) {
-			text += t.outer.waiting()
-		}
-		if err := c.exec(ctx, text); err != nil {
-			return struct{}{}, fmt.Errorf("raceproof: release savepoint: %w", err)
-		}
-		t.done, t.top = true, t.outer
-		return struct{}{}, nil
-	})
-	return err
-}
-
-// waiting returns what makes statements wait for locks as long as they may at this level.
-func (t *Tx) waiting() string {
-	p := t.conn.pool
-	own := time.Duration(p.limit.Load())
-	left := time.Until(t.deadline)
-	if t.deadline.IsZero() || own > 0 && own < left {
-		return p.dialect.ResetWaiting(own)
-	}
-	return p.dialect.SetWaiting(max(left, time.Nanosecond))
-}
-
-// rollbackToSavepoint takes back what was done at this level. If it cannot, the whole transaction is over.
-func (t *Tx) rollbackToSavepoint(ctx context.Context) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.closeRows()
-	if t.over == nil && t.top != t {
-		t.over = fmt.Errorf("%w: a nested transaction has outlived the one around it", ErrFinished)
-	}
-	t.done, t.top = true, t.outer
-	if t.doubtful && t.over == nil {
-		t.look(nil)
-	}
-	if t.over != nil {
-		return // the whole of it will be rolled back
-	}
-	for _, statement := range []string{"ROLLBACK TO SAVEPOINT " + t.name(), "RELEASE SAVEPOINT " + t.name()} {
-		if err := t.conn.upkeep(ctx, statement); err != nil {
-			t.over = fmt.Errorf("%w: %s: %w", ErrFinished, statement, err)
-			return
-		}
-	}
-}
-
-func (t *Tx) name() string { return fmt.Sprintf("raceproof_%d", t.depth) }

@@ -26,6 +26,10 @@ type transaction struct {
 	statements int        // how many were sent
 	lent       bool       // a caller's own statements were among them
 	doubtful   bool       // and some that can have ended the transaction without an error that was seen here
+	options    TxOptions  // that it was begun with
+	noted      []error    // refusals on account of somebody else's
+	doom       error      // the one after which the whole transaction could only be rolled back
+	ended      ending
 }
 
 // A Tx is one level of a transaction: the whole, or a savepoint in it. It is a Querier for statements of this module, and
@@ -42,7 +46,11 @@ type Tx struct {
 
 	single []*sqlx.Row // that a caller was given at this level
 
+	unattend []func() bool // what is done at the end of the contexts of those
+
 	deadline time.Time // of the context of this level, or an earlier one around it
+
+	hooks hooks // guarded by mu
 }
 
 // singleAtMost bounds what is remembered of the sqlx.Rows: nearly all of them have been scanned at once, and are closed.
@@ -55,24 +63,25 @@ func guarded[R any](ctx context.Context, t *Tx, statement func(*Conn) (R, error)
 	if !t.conn.pool.dialect.InProcess && t.reading() {
 		return result, errReading
 	}
-	if err := t.usable(); err != nil {
+	if err := t.usable(ctx); err != nil {
 		return result, err
 	}
 	t.statements++
 	result, err = statement(t.conn)
 	if err != nil {
-		t.look(err)
+		t.look(ctx, err)
 		if d := t.conn.pool.dialect; t.over == nil && d.ErrorsAbort && d.FromServer(err) {
 			t.aborted = err
 		}
+		t.note(err, t.over != nil || t.aborted != nil && t.outer == nil)
 	}
 	return result, err
 }
 
 // usable returns an error if no statement may be sent at this level.
-func (t *Tx) usable() error {
+func (t *Tx) usable(ctx context.Context) error {
 	if t.doubtful || t.conn.broken { // a COMMIT on a lost connection would be taken for one whose answer is lost
-		t.look(nil)
+		t.look(ctx, nil)
 	}
 	switch {
 	case t.over != nil:
@@ -91,7 +100,7 @@ func (t *Tx) usable() error {
 // look finds out whether the transaction is still there, after an error, and before each statement once a caller's own
 // can have ended it: by an error that only he sees, because it is one of his rows, or by a COMMIT. What followed would be
 // committed statement by statement. Drivers do not always pass the database's error on, so the database is asked.
-func (t *transaction) look(cause error) {
+func (t *transaction) look(ctx context.Context, cause error) {
 	c := t.conn
 	d := c.pool.dialect
 	var probe error
@@ -105,9 +114,10 @@ func (t *transaction) look(cause error) {
 	case d.ErrorsAbort && cause != nil:
 		return // it is aborted, and not over
 	default:
-		if probe = c.upkeep(context.Background(), d.Probe); d.EndsTransaction(probe) {
+		if probe = c.upkeep(ctx, d.Probe); d.EndsTransaction(probe) {
 			// A Galera node answers the next statement, whatever it is, with the conflict because of which it has rolled back.
 			t.over = fmt.Errorf("%w: the database has ended it: %w", ErrFinished, probe)
+			t.note(probe, true)
 		} else if d.Outside(probe) {
 			c.broken = !d.InProcess // the probe may have left something behind
 			t.over = fmt.Errorf("%w: the database has ended it before its time", ErrFinished)
@@ -119,6 +129,9 @@ func (t *transaction) look(cause error) {
 		t.over = fmt.Errorf("%w: %w", t.over, cause)
 	}
 }
+
+// Dialect returns the dialect of the transaction's database.
+func (t *transaction) Dialect() *dialect.Dialect { return t.conn.pool.dialect }
 
 // Statements returns how many statements were sent in the transaction so far.
 func (t *Tx) Statements() int {
@@ -149,6 +162,7 @@ func (t *Tx) One(ctx context.Context, s dialect.Statement, dest ...any) (found b
 
 // inside runs a statement that yields at most one row in a transaction.
 func (c *Conn) inside(ctx context.Context, s dialect.Statement, dest []any) (bool, error) {
+	defer c.attend(ctx)()
 	rows, _, err := c.query(ctx, s)
 	if err != nil {
 		return false, err
@@ -252,8 +266,9 @@ func firstWord(query string) string {
 // QueryContext runs a caller's query in the transaction.
 func (t *Tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	return lendRows(ctx, t, query, args, func(c *Conn, args []any) (*sql.Rows, error) {
+		defer c.attend(ctx)()
 		rows, err := c.Conn.QueryContext(ctx, query, args...)
-		t.remember(rows)
+		t.remember(ctx, rows)
 		return rows, err
 	})
 }
@@ -261,18 +276,26 @@ func (t *Tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.
 // QueryxContext runs a caller's query in the transaction.
 func (t *Tx) QueryxContext(ctx context.Context, query string, args ...any) (*sqlx.Rows, error) {
 	return lendRows(ctx, t, query, args, func(c *Conn, args []any) (*sqlx.Rows, error) {
+		defer c.attend(ctx)()
 		rows, err := c.Conn.QueryxContext(ctx, query, args...)
 		if err == nil {
-			t.remember(rows.Rows)
+			t.remember(ctx, rows.Rows)
 		}
 		return rows, err
 	})
 }
 
 // remember remembers rows that a caller was given, to close them if he does not.
-func (t *Tx) remember(rows *sql.Rows) {
+func (t *Tx) remember(ctx context.Context, rows *sql.Rows) {
 	if rows != nil {
 		t.open = append(t.open, rows)
+		t.attended(t.conn.attendRows(ctx, rows))
+	}
+}
+
+func (t *Tx) attended(stop func() bool) {
+	if stop != nil {
+		t.unattend = append(t.unattend, stop)
 	}
 }
 
@@ -302,6 +325,10 @@ func (t *Tx) closeRows() {
 	if !closed && !t.conn.pool.dialect.InProcess {
 		t.conn.broken = true // nothing can be sent behind them
 	}
+	for _, stop := range t.unattend {
+		stop()
+	}
+	t.unattend = nil
 }
 
 // reading tells whether rows that a caller was given are open still. On a connection across a network nothing can be
@@ -341,8 +368,10 @@ func (t *Tx) QueryRowxContext(ctx context.Context, query string, args ...any) *s
 			_ = t.single[0].Scan() // closes it
 			t.single = slices.Delete(t.single, 0, 1)
 		}
+		defer c.attend(ctx)()
 		row := c.Conn.QueryRowxContext(ctx, query, args...)
 		t.single = append(t.single, row)
+		t.attended(c.attendRows(ctx, row))
 		return row, row.Err()
 	})
 	if row == nil {
@@ -354,6 +383,7 @@ func (t *Tx) QueryRowxContext(ctx context.Context, query string, args ...any) *s
 // ExecContext runs a caller's statement in the transaction.
 func (t *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	return lend(ctx, t, query, args, func(c *Conn, args []any) (sql.Result, error) {
+		defer c.attend(ctx)()
 		return c.Conn.ExecContext(ctx, query, args...)
 	})
 }

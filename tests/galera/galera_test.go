@@ -174,6 +174,9 @@ func verdictOf(t *testing.T, err error) verdict {
 	return verdict{code(err), d.Classify(err), d.EndsTransaction(err), d.Refused(err)}
 }
 
+// oneAttempt keeps Transact from calling its function again.
+var oneAttempt = raceproof.Retry(raceproof.RetryPolicy{MaxAttempts: 1})
+
 // minute bounds what must not hang.
 func minute(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -17,6 +17,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 	moderncsqlite "modernc.org/sqlite"
 
+	"github.com/raceproof/raceproof"
 	"github.com/raceproof/raceproof/tests/databases"
 	"github.com/raceproof/raceproof/tests/verdicts/world"
 )
@@ -49,6 +50,9 @@ func each(t *testing.T, names []string, test func(*testing.T, databases.Database
 		})
 	}
 }
+
+// oneAttempt keeps Transact from calling its function again.
+var oneAttempt = raceproof.Retry(raceproof.RetryPolicy{MaxAttempts: 1})
 
 // codeOf returns the code of the driver's own error.
 func codeOf(err error) string {

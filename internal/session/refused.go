@@ -1,0 +1,107 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/raceproof/raceproof/internal/dialect"
+)
+
+// A Refused is the error of a transaction that was rolled back on account of somebody else's, and could succeed if the
+// whole of it were run again. Class is Conflict or Busy. It says nothing besides; whoever decides whether to run it
+// again takes it off.
+type Refused struct {
+	Err   error
+	Class dialect.Class
+}
+
+// Error implements error.
+func (r *Refused) Error() string { return r.Err.Error() }
+
+// Unwrap returns the error without the verdict.
+func (r *Refused) Unwrap() error { return r.Err }
+
+// notedAtMost bounds the refusals that a transaction remembers: few survive one.
+const notedAtMost = 16
+
+// note remembers an error of the database if it is a refusal on account of somebody else's, and whether the whole
+// transaction is doomed by it.
+func (t *transaction) note(err error, doomed bool) {
+	switch t.conn.pool.dialect.Classify(err) {
+	case dialect.Conflict, dialect.Busy:
+		t.noteRefusal(err)
+		if doomed && t.doom == nil {
+			t.doom = err
+		}
+	}
+}
+
+func (t *transaction) noteRefusal(err error) {
+	if len(t.noted) == notedAtMost {
+		t.noted = t.noted[1:]
+	}
+	t.noted = append(t.noted, err)
+}
+
+// Refuse remembers that something was refused in the transaction because somebody else has changed what it has read: if
+// its function returns the error, the whole of it can be run again.
+func (t *Tx) Refuse(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.noteRefusal(err)
+}
+
+// suspect looks into a refusal that a function has returned and that was not seen here: it can have come with the rows of
+// one of its own queries, or from elsewhere, such as another database. In the first case the transaction is gone.
+func (t *Tx) suspect(ctx context.Context, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.conn
+	d := c.pool.dialect
+	if class := d.Classify(err); !t.lent || t.doom != nil || c.broken || class != dialect.Conflict && class != dialect.Busy {
+		return
+	}
+	t.closeRows()
+	probe := c.upkeep(ctx, d.Probe)
+	gone := d.ErrorsAbort && probe != nil && d.FromServer(probe)
+	if !d.ErrorsAbort && d.Outside(probe) {
+		gone, c.broken = true, !d.InProcess
+		t.over = fmt.Errorf("%w: the database has ended it before its time: %w", ErrFinished, err)
+	}
+	if gone {
+		t.note(err, t.outer == nil || t.over != nil)
+	}
+}
+
+// refusal marks the error that the whole transaction ended with if it is one of those that were noted, or the consequence
+// of one: then whatever the function made of it cannot be its last word. Errors from elsewhere, such as another
+// database's, are none, whatever their codes. What is unknown somewhere must not be done again.
+func (t *Tx) refusal(err error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d := t.conn.pool.dialect
+	switch {
+	case err == nil || errors.Is(err, ErrCommitUnknown):
+		return err
+	case t.doom != nil:
+		if !errors.Is(err, t.doom) {
+			err = fmt.Errorf("%w (because of: %w)", err, t.doom)
+		}
+		return &Refused{err, d.Classify(t.doom)}
+	}
+	var busy error
+	for _, noted := range t.noted {
+		if !errors.Is(err, noted) {
+			continue
+		}
+		if d.Classify(noted) != dialect.Busy {
+			return &Refused{err, dialect.Conflict} // a compared version has no code
+		}
+		busy = &Refused{err, dialect.Busy}
+	}
+	if busy != nil {
+		return busy
+	}
+	return err
+}

@@ -1,0 +1,98 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// nested calls f in a savepoint of this level.
+func (t *Tx) nested(ctx context.Context, o TxOptions, f func(context.Context, *Tx) error) error {
+	if err := Ended(ctx); err != nil {
+		return err
+	}
+	if o.Isolation > t.options.Isolation { // what is more than asked for is not less
+		return fmt.Errorf("%w: isolation level %v inside a transaction that was not begun with it", ErrUnsupported, o.Isolation)
+	}
+	if o.ReadOnly && !t.options.ReadOnly {
+		return fmt.Errorf("%w: read-only inside a transaction that is not", ErrUnsupported)
+	}
+	inner, err := t.savepoint(ctx)
+	if err != nil {
+		return err
+	}
+	defer inner.runHooks(ctx)
+	return inner.do(ctx, f, inner.releaseSavepoint, inner.rollbackToSavepoint)
+}
+
+// savepoint opens a level inside this one. If its context has an earlier deadline than those around it, its statements
+// wait for locks no longer than that.
+func (t *Tx) savepoint(ctx context.Context) (*Tx, error) {
+	return guarded(ctx, t, func(c *Conn) (*Tx, error) {
+		inner := &Tx{transaction: t.transaction, outer: t, depth: t.depth + 1, deadline: t.deadline}
+		text := "SAVEPOINT " + inner.name()
+		if deadline, ok := ctx.Deadline(); ok && (t.deadline.IsZero() || deadline.Before(t.deadline)) {
+			inner.deadline = deadline
+			text += c.pool.dialect.SetWaiting(c.pool.WaitAtMost(ctx))
+		}
+		if err := c.exec(ctx, text); err != nil {
+			return nil, fmt.Errorf("raceproof: savepoint: %w", err)
+		}
+		t.top = inner
+		return inner, nil
+	})
+}
+
+// releaseSavepoint makes what was done at this level part of the one around it.
+func (t *Tx) releaseSavepoint(ctx context.Context) error {
+	t.CloseRows() // before anything is sent
+	_, err := guarded(ctx, t, func(c *Conn) (struct{}, error) {
+		text := "RELEASE SAVEPOINT " + t.name()
+		if !t.deadline.Equal(t.outer.deadline) {
+			text += t.outer.waiting()
+		}
+		if err := c.exec(ctx, text); err != nil {
+			return struct{}{}, fmt.Errorf("raceproof: release savepoint: %w", err)
+		}
+		t.done, t.top = true, t.outer
+		t.outer.hooks.adopt(&t.hooks)
+		return struct{}{}, nil
+	})
+	return err
+}
+
+// waiting returns what makes statements wait for locks as long as they may at this level.
+func (t *Tx) waiting() string {
+	p := t.conn.pool
+	own := time.Duration(p.limit.Load())
+	left := time.Until(t.deadline)
+	if t.deadline.IsZero() || own > 0 && own < left {
+		return p.dialect.ResetWaiting(own)
+	}
+	return p.dialect.SetWaiting(max(left, time.Nanosecond))
+}
+
+// rollbackToSavepoint takes back what was done at this level. If it cannot, the whole transaction is over.
+func (t *Tx) rollbackToSavepoint(ctx context.Context) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closeRows()
+	if t.over == nil && t.top != t {
+		t.over = fmt.Errorf("%w: a nested transaction has outlived the one around it", ErrFinished)
+	}
+	t.done, t.top = true, t.outer
+	if t.doubtful && t.over == nil {
+		t.look(ctx, nil)
+	}
+	if t.over != nil {
+		return // the whole of it will be rolled back
+	}
+	for _, statement := range []string{"ROLLBACK TO SAVEPOINT " + t.name(), "RELEASE SAVEPOINT " + t.name()} {
+		if err := t.conn.upkeep(ctx, statement); err != nil {
+			t.over = fmt.Errorf("%w: %s: %w", ErrFinished, statement, err)
+			return
+		}
+	}
+}
+
+func (t *Tx) name() string { return fmt.Sprintf("raceproof_%d", t.depth) }

@@ -1,0 +1,257 @@
+// Package once does work exactly once, however often it is asked for, and also if the answer to its COMMIT is lost. It is
+// the server's side of a button that is clicked twice, and of a client that tries again because it heard nothing.
+//
+// The caller's key for the work is inserted into a table in the same transaction as the work itself, and what the work
+// returned is stored with it. Whoever comes with the same key gets that, instead of doing the work again; who comes while
+// it is done waits. The table has a unique index on the key, and that is what decides: also in the case of a COMMIT whose
+// answer was lost. A SELECT could say "no such key" while that COMMIT is still on its way; an INSERT of the same key waits
+// for it, and then either the key is there, or it never will be by that COMMIT.
+//
+// [Do] is for work of any kind, [Wrap] for updaters. The table is made by [CreateTable], or by your own migrations from
+// [Schema], and keys that nobody will ask for again are taken out of it by [Expire].
+//
+// On a Galera cluster COMMIT on one node refuses a key that another node has committed, and the work is then done again,
+// which finds the key. See raceproof.WithoutPreparing for what else such a cluster needs.
+package once
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/raceproof/raceproof"
+	"github.com/raceproof/raceproof/internal/session"
+)
+
+// The outcomes that a caller may want to tell apart with errors.Is, besides those of package raceproof.
+var (
+	// ErrKeyReused: the key was used before, for work with another payload. Nothing was done.
+	ErrKeyReused = errors.New("once: the key was used for something else")
+
+	// ErrKey: the key is empty, or longer than 255 bytes. Nothing was done.
+	ErrKey = errors.New("once: the key must have 1 to 255 bytes")
+)
+
+// MaxKey is how many bytes a key may have.
+const MaxKey = 255
+
+// An Option tells Do more about the work.
+type Option func(*options)
+
+type options struct {
+	payload  any
+	payloads bool
+}
+
+// Payload is what the key stands for, such as the body of a request. Its JSON is hashed and stored with the key, and a
+// later call with the same key and another payload is refused with ErrKeyReused, instead of being given the result of work
+// that it did not ask for. No payload is a payload of its own. What JSON does not see, such as fields that are not
+// exported, is not compared.
+func Payload(payload any) Option {
+	return func(o *options) { o.payload, o.payloads = payload, true }
+}
+
+// Do calls f in a transaction of db in which the key is inserted first, stores what f returns, and commits; or, if the key
+// is there, returns what was stored with it, and does not call f. Keys are compared byte for byte, and belong to the whole
+// database (or schema): put the name of the kind of work in front.
+//
+// The result is stored as JSON, and what comes back from that is what Do returns, to the first caller as to all others: so
+// R should be made for JSON. Of calls at the same time with one key one calls f; the others wait, and get its result, or,
+// if it fails, another one of them calls f. An error of f takes back everything, the key too, and is not stored: what
+// f's callers are to be told about a failure that is final belongs into R.
+//
+// f is called again if the database refuses the transaction, as [raceproof.DB.Transact] does. If the answer to COMMIT is
+// lost, Do inserts the key again, on another connection, as long as the context lasts: then either the result is there, or f
+// is called again, in place of the one that was lost. In no case does the work of more than one call of f stay. Functions
+// given to DB.AfterCommit are dropped with the COMMIT whose answer was lost.
+//
+// Called inside a transaction of db, Do is part of it: key, work and result are committed or rolled back with the rest,
+// also if that fails later for other reasons. Then it is the outermost Transact whose answer can be lost, and calling that
+// again, with the same key, is what resolves it.
+//
+// The errors are f's own, as it is; those of raceproof.DB.Transact; ErrKey and ErrKeyReused; that of the encoding of the
+// payload or of R; a stored result that is none for R. raceproof.ErrLocked, with the context's error, says that the other
+// caller with the key was not through in time. An error means that nothing of the work was done by this call, unless it
+// wraps raceproof.ErrCommitUnknown, which then comes with the reason why that could not be resolved, most often the
+// context's end: call Do again with the same key and it will be.
+func Do[R any](ctx context.Context, db *raceproof.DB, key string, f func(context.Context) (R, error), opts ...Option) (result R, err error) {
+	var o options
+	for _, option := range opts {
+		option(&o)
+	}
+	if f == nil {
+		return result, errors.New("once: the function is nil")
+	}
+	var none R
+	w := &work{db: db, key: key}
+	w.f = func(ctx context.Context) ([]byte, error) {
+		r, err := f(ctx)
+		if err != nil {
+			return nil, err
+		}
+		var stored []byte
+		if stored, result, err = encode(r); err != nil {
+			return nil, fmt.Errorf("once: key %q: the result cannot be stored: %w", key, err)
+		}
+		return stored, nil
+	}
+	w.found = func(stored []byte) error {
+		result = none
+		if err := json.Unmarshal(stored, &result); err != nil {
+			return fmt.Errorf("what is stored is no %T: %w", none, err)
+		}
+		return nil
+	}
+	if err = w.check(o); err == nil {
+		err = w.do(ctx)
+	}
+	if err != nil {
+		return none, err
+	}
+	return result, nil
+}
+
+// encode returns the JSON that a result is stored as, and what will be read from it.
+func encode[R any](r R) (stored []byte, back R, err error) {
+	if stored, err = json.Marshal(r); err == nil {
+		err = json.Unmarshal(stored, &back)
+	}
+	return stored, back, err
+}
+
+// work is one call of Do.
+type work struct {
+	db          *raceproof.DB
+	key         string
+	fingerprint []byte
+	f           func(context.Context) (stored []byte, err error)
+	found       func(stored []byte) error
+
+	pending error // ErrCommitUnknown of an attempt of which it is not known yet what has become of it
+	failed  bool  // the last attempt's error is f's
+}
+
+func (w *work) check(o options) error {
+	if w.db == nil {
+		return errors.New("once: the DB is nil")
+	}
+	if len(w.key) == 0 || len(w.key) > MaxKey {
+		return fmt.Errorf("%w: it has %d", ErrKey, len(w.key))
+	}
+	w.fingerprint = []byte{}
+	if o.payloads {
+		payload, err := json.Marshal(o.payload)
+		if err != nil {
+			return fmt.Errorf("once: the payload: %w", err)
+		}
+		sum := sha256.Sum256(payload)
+		w.fingerprint = sum[:]
+	}
+	return nil
+}
+
+// do makes attempts until it is known what the last has come to.
+func (w *work) do(ctx context.Context) error {
+	if w.db.Pool().InTransaction(ctx) {
+		return w.attempt(ctx)
+	}
+	return w.db.Pool().Attempts(session.DefaultPolicy).Do(ctx, func() (session.Verdict, error) {
+		err := w.attempt(ctx)
+		switch {
+		case !w.failed && errors.Is(err, raceproof.ErrCommitUnknown):
+			w.pending = err
+			return session.Again, err
+		case err == nil || w.pending == nil:
+			return session.Final, err
+		case ctx.Done() == nil:
+			return session.Again, fmt.Errorf("%w; and then: %w", w.pending, err)
+		}
+		// The database cannot be asked, because it is being started again for example.
+		return session.Wait, fmt.Errorf("%w; and then: %w", w.pending, err)
+	}, w.giveUp)
+}
+
+func (w *work) giveUp(attempts int, last, ended error) error {
+	if w.pending != nil && !errors.Is(last, raceproof.ErrCommitUnknown) {
+		last = fmt.Errorf("%w; and then: %w", w.pending, last)
+	}
+	return fmt.Errorf("once: key %q: %w", w.key, &raceproof.RetryError{Attempts: attempts, Last: last, Ended: ended})
+}
+
+// attempt is one transaction, or part of the caller's.
+func (w *work) attempt(ctx context.Context) error {
+	w.failed = false
+	return w.db.Transact(ctx, func(ctx context.Context) error {
+		w.failed = false
+		tx := w.db.Pool().Current(ctx)
+		inserted, err := w.insert(ctx, tx)
+		if err != nil {
+			return fmt.Errorf("once: key %q: %w", w.key, err)
+		}
+		if !inserted {
+			return nil
+		}
+		stored, err := w.f(ctx)
+		if err != nil {
+			w.failed = true
+			return err
+		}
+		if err = w.store(ctx, tx, stored); err != nil {
+			return fmt.Errorf("once: key %q: store the result: %w", w.key, err)
+		}
+		return nil
+	})
+}
+
+// expiredAtMost bounds how often a key can be there when it is inserted and gone when it is read.
+const expiredAtMost = 16
+
+// insert inserts the key, or finds what is stored with it. If it can do either, no COMMIT that was on its way can come any
+// more.
+func (w *work) insert(ctx context.Context, tx *session.Tx) (inserted bool, err error) {
+	d := tx.Dialect()
+	insertion := d.NewSQL().Add("INSERT INTO raceproof_once (id, fingerprint, created) VALUES (").
+		Value([]byte(w.key)).Add(", ").Value(w.fingerprint).Add(", ").Add(d.Now).Add(")").Add(d.OrNothing).Statement()
+	insertion.Locks = true
+	selection := d.NewSQL().Add("SELECT fingerprint, result FROM raceproof_once WHERE id = ").Value([]byte(w.key)).Add(d.Latest).Statement()
+	selection.Read, selection.Locks = true, d.Latest != ""
+	for range expiredAtMost {
+		n, err := tx.Change(ctx, insertion)
+		switch {
+		case err == nil && n == 1:
+			w.pending = nil
+			return true, nil
+		case err != nil && !d.IsDuplicate(err):
+			return false, err
+		}
+		var fingerprint, stored []byte
+		found, err := tx.One(ctx, selection, &fingerprint, &stored)
+		if err != nil {
+			return false, err
+		}
+		if !found {
+			continue // Expire was faster
+		}
+		w.pending = nil
+		switch {
+		case stored == nil:
+			return false, errors.New("it is the key of the work that this is part of")
+		case !bytes.Equal(fingerprint, w.fingerprint):
+			return false, ErrKeyReused
+		}
+		return false, w.found(stored)
+	}
+	return false, errors.New("it is there and gone again and again")
+}
+
+func (w *work) store(ctx context.Context, tx *session.Tx, result []byte) error {
+	n, err := tx.Change(ctx, tx.Dialect().NewSQL().Add("UPDATE raceproof_once SET result = ").Value(result).
+		Add(" WHERE id = ").Value([]byte(w.key)).Statement())
+	if err == nil && n != 1 {
+		err = errors.New("the key is gone")
+	}
+	return err
+}

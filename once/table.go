@@ -1,0 +1,114 @@
+package once
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/raceproof/raceproof"
+	"github.com/raceproof/raceproof/internal/dialect"
+	"github.com/raceproof/raceproof/internal/session"
+)
+
+// statements make the table: id is the key, fingerprint the SHA-256 of the payload or empty, result the JSON of the
+// result, NULL while the work is being done, and created the time of the insertion by the database's clock.
+func statements(d *dialect.Dialect) []string {
+	table := d.NewSQL().Add("CREATE TABLE IF NOT EXISTS raceproof_once (\n\tid ").Add(d.Keys).
+		Add(" NOT NULL PRIMARY KEY,\n\tfingerprint ").Add(d.Keys).Add(" NOT NULL,\n\tresult ").Add(d.Bytes).
+		Add(",\n\tcreated ").Add(d.Instant).Add(" NOT NULL")
+	if !d.IndexIfNotExists {
+		return []string{table.Add(",\n\tINDEX raceproof_once_created (created)\n)").Add(d.Engine).Statement().Text}
+	}
+	return []string{
+		table.Add("\n)").Add(d.Engine).Statement().Text,
+		"CREATE INDEX IF NOT EXISTS raceproof_once_created ON raceproof_once (created)",
+	}
+}
+
+// Schema returns the SQL that makes the table "raceproof_once", for those who manage migrations: one or two statements,
+// each ended by a semicolon, that do nothing if it is there. The dialect is "sqlite", "postgres" or "mysql", which is
+// MariaDB's too; any other is an error. The table is looked for where names without a schema are.
+func Schema(dialectName string) (string, error) {
+	d, err := dialect.ByName(dialectName)
+	if err != nil {
+		return "", fmt.Errorf("once: %w", err)
+	}
+	schema := ""
+	for _, statement := range statements(d) {
+		schema += statement + ";\n"
+	}
+	return schema, nil
+}
+
+// togetherAtMost bounds how often CreateTable is in the way of another one.
+const togetherAtMost = 10
+
+// CreateTable makes the table "raceproof_once" if it is not there. It can be called by many processes at once. Inside a
+// transaction of db it is an error, because MariaDB and MySQL commit before they make a table.
+func CreateTable(ctx context.Context, db *raceproof.DB) error {
+	switch {
+	case db == nil:
+		return errors.New("once: CreateTable: the DB is nil")
+	case db.Pool().InTransaction(ctx):
+		return errors.New("once: CreateTable: it cannot be part of a transaction")
+	}
+	d := db.Pool().Dialect()
+	for _, statement := range statements(d) {
+		var err error
+		for range togetherAtMost {
+			// PostgreSQL can find out only when it writes its catalogue that somebody else makes a table of the name.
+			if _, err = db.Ext(ctx).ExecContext(ctx, statement); !d.IsDuplicate(err) {
+				break
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("once: CreateTable: %w", err)
+		}
+	}
+	return nil
+}
+
+// expireAtOnce is how many keys are deleted in one transaction: not many, because others can have to wait for its end.
+const expireAtOnce = 1000
+
+// Expire deletes the keys, and their results, that were inserted more than age ago by the database's clock, and returns how
+// many. A call with such a key does its work again, so age must be longer than anybody tries again: a day is usual. A key
+// whose work is still being done is never deleted; one whose work took longer than age can be right after its COMMIT.
+// Nothing else deletes keys: call it now and then, from as many processes as you like.
+//
+// Outside of a transaction the keys are deleted 1,000 at a time, each a transaction of its own. If it returns an error some
+// of them can be deleted, and n tells how many are known to be.
+func Expire(ctx context.Context, db *raceproof.DB, age time.Duration) (n int64, err error) {
+	switch {
+	case db == nil:
+		return 0, errors.New("once: Expire: the DB is nil")
+	case age <= 0:
+		return 0, fmt.Errorf("once: Expire: the age is %v: it must be positive", age)
+	}
+	d := db.Pool().Dialect()
+	s := d.NewSQL().Add("DELETE FROM raceproof_once WHERE ")
+	if !d.LimitsDelete {
+		s.Add("id IN (SELECT id FROM raceproof_once WHERE ")
+	}
+	s.Add("created < ").Add(d.Ago[0]).Integer(age.Microseconds()).Add(d.Ago[1]).Add(" ORDER BY created LIMIT ").Integer(expireAtOnce)
+	if !d.LimitsDelete {
+		s.Add(")")
+	}
+	deletion := s.Statement()
+	deletion.Locks = true
+	for {
+		var deleted int64
+		err := db.Transact(ctx, func(ctx context.Context) (err error) {
+			deleted, err = db.Pool().Current(ctx).Change(ctx, deletion)
+			return err
+		})
+		if err != nil {
+			return n, fmt.Errorf("once: Expire: %w", err)
+		}
+		n += deleted
+		if deleted < expireAtOnce {
+			return n, session.Ended(ctx)
+		}
+	}
+}

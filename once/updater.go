@@ -1,0 +1,123 @@
+package once
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/raceproof/raceproof"
+	"github.com/raceproof/raceproof/internal/mapping"
+)
+
+// An Updater makes each update of another updater exactly once. It is safe for concurrent use.
+type Updater[T, C any] struct {
+	updater raceproof.Updater[T, C]
+	db      *raceproof.DB
+	columns *mapping.Mapping // of T, nil if it is laid over no table
+	err     error
+}
+
+var _ raceproof.Updater[struct{}, int] = (*Updater[struct{}, int])(nil)
+
+// Wrap returns an updater that does what u does, exactly once per key (see [WithKey]) and, where the caller gives none, per
+// call: an update whose COMMIT's answer is lost is resolved as [Do] does it. The table that CreateTable makes must be there.
+//
+// u is an updater of this module, one made of it by raceproof.Bind, or any other that has a method DB() *raceproof.DB and
+// takes part in the transaction of that which its context carries. What is wrong with it is reported by Err, and by every
+// Update.
+func Wrap[T, C any](u raceproof.Updater[T, C]) *Updater[T, C] {
+	w := &Updater[T, C]{updater: u}
+	if u == nil {
+		w.err = errors.New("once: Wrap: the updater is nil")
+		return w
+	}
+	if checked, ok := u.(interface{ Err() error }); ok && checked.Err() != nil {
+		w.err = fmt.Errorf("once: Wrap: %w", checked.Err())
+		return w
+	}
+	if of, ok := u.(interface{ DB() *raceproof.DB }); ok {
+		w.db = of.DB()
+	}
+	if w.db == nil {
+		w.err = fmt.Errorf("once: Wrap: %T does not tell its DB: it needs a method DB() *raceproof.DB", u)
+	}
+	// Whatever T is a row of; if it is none, its updater has found that out.
+	w.columns, _ = mapping.New(reflect.TypeFor[T](), "t", mapping.Options{NoVersion: true})
+	if w.columns == nil {
+		w.columns, _ = mapping.New(reflect.TypeFor[T](), "t", mapping.Options{})
+	}
+	return w
+}
+
+// Err returns what was wrong with the updater that was wrapped.
+func (u *Updater[T, C]) Err() error { return u.err }
+
+// DB returns the DB of the updater that was wrapped.
+func (u *Updater[T, C]) DB() *raceproof.DB { return u.db }
+
+type keyOfContext struct{}
+
+// WithKey returns a context with which a wrapped updater's Update is made once for the key, whoever calls it, and however
+// often, in any process: the first call makes the update, later ones return the row as it was after that. The key is only
+// for Update itself: the context that the change is given does not have it. See [Do] for what keys are.
+func WithKey(ctx context.Context, key string) context.Context {
+	return context.WithValue(ctx, keyOfContext{}, &key)
+}
+
+// Update makes the update, or returns the row as it was after the update that was made with the context's key.
+//
+// The row's key, and the change if JSON can express it, are the payload of [Do]: with the context's key for another row, or
+// an argument that is seen to be another, Update returns ErrKeyReused. Functions cannot be compared.
+//
+// The errors are those of the updater that was wrapped and of Do. The row is stored as JSON; if a column would not come
+// back as it is, because of a json tag for example, Update returns an error and nothing is changed.
+func (u *Updater[T, C]) Update(ctx context.Context, key any, change C) (row T, err error) {
+	if u.err != nil {
+		return row, u.err
+	}
+	ours := rand.Text()
+	var opts []Option
+	if given, _ := ctx.Value(keyOfContext{}).(*string); given != nil {
+		ours = *given
+		ctx = context.WithValue(ctx, keyOfContext{}, (*string)(nil))
+		opts = append(opts, Payload(payloadOf(key, change)))
+	}
+	return Do(ctx, u.db, ours, func(ctx context.Context) (T, error) {
+		row, err := u.updater.Update(ctx, key, change)
+		if err == nil {
+			err = u.survives(row)
+		}
+		return row, err
+	}, opts...)
+}
+
+// payloadOf returns what is to be the same in every call with one key.
+func payloadOf(key, change any) any {
+	if data, err := json.Marshal(change); err == nil {
+		return []any{key, json.RawMessage(data)}
+	}
+	return []any{key}
+}
+
+// survives returns an error if a column of the row would be another after it was stored.
+func (u *Updater[T, C]) survives(row T) error {
+	if u.columns == nil {
+		return nil
+	}
+	_, back, err := encode(row)
+	if err != nil {
+		return err
+	}
+	before, err := u.columns.Snapshot(reflect.ValueOf(&row).Elem())
+	if err != nil {
+		return err
+	}
+	changed, err := before.Changed(reflect.ValueOf(&back).Elem())
+	if err == nil && len(changed) > 0 {
+		err = fmt.Errorf("once: column %q of %T is not the same when it was stored as JSON", u.columns.Columns[changed[0]].Name, row)
+	}
+	return err
+}
