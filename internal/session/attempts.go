@@ -28,7 +28,7 @@ func (p Policy) Filled() (Policy, error) {
 	case p.MinPause < 0 || p.MaxPause < 0:
 		return p, fmt.Errorf("MinPause is %v and MaxPause %v: they must not be negative", p.MinPause, p.MaxPause)
 	case p.Budget < 0:
-		return p, fmt.Errorf("Budget is %d: it must not be negative", p.Budget)
+		return p, fmt.Errorf("the Budget is %d: it must not be negative", p.Budget)
 	}
 	if p.MaxAttempts == 0 {
 		p.MaxAttempts = d.MaxAttempts
