@@ -9,6 +9,9 @@
 //     starts again; any Go function that can be run more than once.
 //   - package atomic has the database compute the change, in one statement.
 //
+// [DB.Transact] puts several updates and other statements into one transaction, and makes all of it again if the database
+// refuses it because of another one. Package once does work exactly once per key, also if the answer to its COMMIT is lost.
+//
 // A [Table] says once how a struct is laid over a table, a [DB] wraps the service's own pool of connections, and [Bind]
 // gives updaters of different patterns one argument type, so that a service can depend on an Updater and choose the
 // pattern where it is wired up.
@@ -25,6 +28,8 @@
 //   - Panics and runtime.Goexit in a caller's function roll back, release what was held, and go on.
 //   - A context that ends is noticed while waiting for a turn, a connection or a lock. The error then wraps the
 //     context's error and its cause, and also [ErrLocked] if it is known that it was a lock that was waited for.
+//   - Every call returns within about a tenth of a second of the end of its context, also if a server does not answer any
+//     more, but for the time that a caller's own functions take.
 //   - A context that carries a transaction of the same DB makes the update part of it, see [DB.Transact].
 //
 // # PostgreSQL and MariaDB

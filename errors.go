@@ -35,7 +35,7 @@ var (
 
 	// ErrCommitUnknown: the answer to the COMMIT, or to a write that is a transaction of its own, was lost: the connection
 	// broke, or the context ended and the database did not answer soon after. The change may have been made, or be made
-	// yet. It is never tried again by itself; read the row, or make the update so that it can be repeated. It is the only
+	// yet. It is never tried again by itself; package once finds out, or read the row. It is the only
 	// error that does not mean that nothing was changed.
 	ErrCommitUnknown = session.ErrCommitUnknown
 

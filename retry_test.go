@@ -191,7 +191,7 @@ func TestTransactOptions(t *testing.T) {
 		"raceproof: Transact: MaxAttempts is -1: it must not be negative":                     {MaxAttempts: -1},
 		"raceproof: Transact: MinPause is -1ns and MaxPause 0s: they must not be negative":    {MinPause: -1},
 		"raceproof: Transact: MaxPause is 1ms, less than MinPause, which is 1s":               {MinPause: time.Second, MaxPause: time.Millisecond},
-		"raceproof: Transact: the Budget is -1: it must not be negative":                          {Budget: -1},
+		"raceproof: Transact: the Budget is -1: it must not be negative":                      {Budget: -1},
 		"raceproof: Transact: MinPause is 0s and MaxPause -1h0m0s: they must not be negative": {MaxPause: -time.Hour},
 	} {
 		assert.EqualError(t, db.Transact(ctx, never, raceproof.Retry(policy)), want)

@@ -51,7 +51,9 @@ func (u *Updater[T]) DB() *raceproof.DB { return u.table.Of() }
 // lock is held until that one ends.
 //
 // If the database refuses the transaction, because of a deadlock, a serialization failure or a certification conflict, it
-// is rolled back, and after a pause all of it is done again, change included, up to 64 times, or until the context ends. At
+// is rolled back, and after a pause all of it is done again, change included, up to 64 times, or until the context ends, as
+// raceproof.DB.Transact does it with its function and the zero RetryPolicy; also if it is change's own statements, or other
+// updaters that it calls with its context, that are refused. At
 // the default isolation levels of PostgreSQL and MariaDB, and on SQLite, that takes a deadlock, which change brings about
 // only if it locks other rows. Within a caller's transaction nothing is done again: only the whole of it could be.
 //
