@@ -12,7 +12,7 @@ import (
 
 // Patterns are the patterns of this module.
 func Patterns() []Pattern {
-	patient := &optimistic.Options{Retry: raceproof.RetryPolicy{MaxAttempts: 10000}}
+	patient := &optimistic.Options{Retry: raceproof.RetryPolicy{MaxAttempts: 10000, Budget: 1000}}
 	return []Pattern{
 		ofFunc("lock",
 			func(db *raceproof.DB) raceproof.Updater[Account, raceproof.Func[Account]] {

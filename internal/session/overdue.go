@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"database/sql/driver"
+	"sync"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -14,36 +15,56 @@ import (
 // overdue is for how long after the end of a context such a driver is waited for.
 const overdue = 30 * time.Millisecond
 
-// attend closes the driver's own connection if the context ends and nobody has called stop soon after.
-func (c *Conn) attend(ctx context.Context) (stop func()) {
-	if c.stubborn == nil || ctx.Done() == nil {
-		return func() {}
-	}
-	over := make(chan struct{})
-	unregister := context.AfterFunc(ctx, func() {
-		select {
-		case <-over:
-		case <-time.After(overdue):
-			_ = c.stubborn.Close()
-		}
-	})
-	return func() {
-		unregister()
-		close(over)
-	}
+// A watchdog closes a driver's own connection if something is not over soon after the end of a context.
+type watchdog struct {
+	conn       *Conn
+	unregister func() bool
+
+	mu    sync.Mutex // held while the connection is closed: who has stopped the watchdog has it for himself
+	over  bool
+	fired bool
 }
 
-// attendRows is attend until the rows are closed that a caller was given.
-func (c *Conn) attendRows(ctx context.Context, rows interface{ Columns() ([]string, error) }) (stop func() bool) {
+func (c *Conn) watch(ctx context.Context, after time.Duration, isOver func() bool) *watchdog {
 	if c.stubborn == nil || ctx.Done() == nil {
 		return nil
 	}
-	return context.AfterFunc(ctx, func() {
-		time.Sleep(grace)
-		if !closed(rows) {
-			_ = c.stubborn.Close()
-		}
+	w := &watchdog{conn: c}
+	w.unregister = context.AfterFunc(ctx, func() {
+		time.AfterFunc(after, func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if !w.over && !isOver() {
+				w.fired = true
+				_ = c.stubborn.Close()
+			}
+		})
 	})
+	return w
+}
+
+// stop is called by whoever uses the connection when he does not wait any more.
+func (w *watchdog) stop() {
+	if w == nil {
+		return
+	}
+	w.unregister()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = true
+	if w.fired { // at the last moment, it may be
+		w.conn.broken, w.conn.dead = true, true
+	}
+}
+
+// attend watches over one statement, until stop is called.
+func (c *Conn) attend(ctx context.Context) (stop func()) {
+	return c.watch(ctx, overdue, func() bool { return false }).stop
+}
+
+// attendRows watches over rows that a caller was given, until they are closed.
+func (c *Conn) attendRows(ctx context.Context, rows interface{ Columns() ([]string, error) }) *watchdog {
+	return c.watch(ctx, grace, func() bool { return closed(rows) })
 }
 
 // connx takes a connection from the pool, and leaves it to itself if that takes longer than the context.

@@ -26,14 +26,16 @@ func (r *Refused) Unwrap() error { return r.Err }
 const notedAtMost = 16
 
 // note remembers an error of the database if it is a refusal on account of somebody else's, and whether the whole
-// transaction is doomed by it.
+// transaction is doomed by it. A lock that was not free dooms nothing: it can be one that the function has not wanted to
+// wait for, and what it makes of that is its own affair.
 func (t *transaction) note(err error, doomed bool) {
-	switch t.conn.pool.dialect.Classify(err) {
-	case dialect.Conflict, dialect.Busy:
-		t.noteRefusal(err)
-		if doomed && t.doom == nil {
-			t.doom = err
-		}
+	class := t.conn.pool.dialect.Classify(err)
+	if class != dialect.Conflict && class != dialect.Busy {
+		return
+	}
+	t.noteRefusal(err)
+	if doomed && t.doom == nil && class == dialect.Conflict {
+		t.doom = err
 	}
 }
 
@@ -88,7 +90,7 @@ func (t *Tx) refusal(err error) error {
 		if !errors.Is(err, t.doom) {
 			err = fmt.Errorf("%w (because of: %w)", err, t.doom)
 		}
-		return &Refused{err, d.Classify(t.doom)}
+		return &Refused{err, dialect.Conflict}
 	}
 	var busy error
 	for _, noted := range t.noted {

@@ -46,7 +46,7 @@ type Tx struct {
 
 	single []*sqlx.Row // that a caller was given at this level
 
-	unattend []func() bool // what is done at the end of the contexts of those
+	watchdogs []*watchdog // over those
 
 	deadline time.Time // of the context of this level, or an earlier one around it
 
@@ -293,9 +293,9 @@ func (t *Tx) remember(ctx context.Context, rows *sql.Rows) {
 	}
 }
 
-func (t *Tx) attended(stop func() bool) {
-	if stop != nil {
-		t.unattend = append(t.unattend, stop)
+func (t *Tx) attended(w *watchdog) {
+	if w != nil {
+		t.watchdogs = append(t.watchdogs, w)
 	}
 }
 
@@ -325,10 +325,10 @@ func (t *Tx) closeRows() {
 	if !closed && !t.conn.pool.dialect.InProcess {
 		t.conn.broken = true // nothing can be sent behind them
 	}
-	for _, stop := range t.unattend {
-		stop()
+	for _, w := range t.watchdogs {
+		w.stop()
 	}
-	t.unattend = nil
+	t.watchdogs = nil
 }
 
 // reading tells whether rows that a caller was given are open still. On a connection across a network nothing can be
