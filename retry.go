@@ -21,10 +21,11 @@ type RetryPolicy struct {
 	// milliseconds. Nothing is held during a pause, neither a connection nor a lock.
 	MinPause, MaxPause time.Duration
 
-	// Budget is how many further attempts each call adds to what all callers of one DB with an equal policy may make together;
-	// the default is 10. What is not used is saved, for up to 100 calls, which is also what there is at first. When all of it
-	// is used up calls fail with ErrRetryBudget after an attempt that would have been made again, so that many callers who
-	// get in each other's way do not multiply what the database has to do.
+	// Budget is how many further attempts each call adds to what all callers of one DB with an equal policy may make together.
+	// What is not used is saved, for up to 100 calls, which is also what there is at first. When all of it is used up calls
+	// fail with ErrRetryBudget after an attempt that would have been made again. So many callers who get in each other's way
+	// do not multiply what the database has to do by MaxAttempts, but by 1 + Budget at the most; 3 to 10 is usual. At most
+	// 1,000,000. The default, 0, is that there is no such limit.
 	Budget int
 }
 

@@ -191,7 +191,7 @@ func TestTransactOptions(t *testing.T) {
 		"raceproof: Transact: MaxAttempts is -1: it must not be negative":                     {MaxAttempts: -1},
 		"raceproof: Transact: MinPause is -1ns and MaxPause 0s: they must not be negative":    {MinPause: -1},
 		"raceproof: Transact: MaxPause is 1ms, less than MinPause, which is 1s":               {MinPause: time.Second, MaxPause: time.Millisecond},
-		"raceproof: Transact: the Budget is -1: it must not be negative":                      {Budget: -1},
+		"raceproof: Transact: the Budget is -1: it must not be negative, nor above 1000000":   {Budget: -1},
 		"raceproof: Transact: MinPause is 0s and MaxPause -1h0m0s: they must not be negative": {MaxPause: -time.Hour},
 	} {
 		assert.EqualError(t, db.Transact(ctx, never, raceproof.Retry(policy)), want)
@@ -340,4 +340,73 @@ func TestHooksThatDoNotReturn(t *testing.T) {
 		<-done
 		assert.Equal(t, []string{"rolled back"}, n.take())
 	}
+}
+
+// The functions of every pattern see the same: what they give is called when the row is written, and only then.
+func TestHooksOfUpdates(t *testing.T) {
+	_, db := testdb.SQLite(t, playersSchema, ada, `INSERT INTO players VALUES (8, 'Bob', 0, 0)`)
+	policy := raceproof.RetryPolicy{MaxAttempts: 3, MinPause: 1, MaxPause: 1}
+	mine := errors.New("the function's own error")
+	for name, u := range map[string]raceproof.Updater[Player, raceproof.Func[Player]]{
+		"lock":       lock.New(db, players, nil),
+		"optimistic": optimistic.New(db, players, &optimistic.Options{Retry: policy}),
+	} {
+		var n notes
+		calls := 0
+		change := func(fail error, refused int) raceproof.Func[Player] {
+			calls = 0
+			return func(ctx context.Context, p *Player) error {
+				p.Score++
+				calls++
+				require.NoError(t, db.AfterCommit(ctx, n.add(fmt.Sprint(calls, " committed"))))
+				require.NoError(t, db.AfterRollback(ctx, n.add(fmt.Sprint(calls, " rolled back"))))
+				if calls <= refused {
+					return tooLate(ctx, db)
+				}
+				return fail
+			}
+		}
+		update := func(ctx context.Context, change raceproof.Func[Player]) error {
+			_, err := u.Update(ctx, 8, change)
+			return err
+		}
+		require.NoError(t, update(t.Context(), change(nil, 0)))
+		assert.Equal(t, []string{"1 committed"}, n.take(), name)
+		assert.ErrorIs(t, update(t.Context(), change(mine, 0)), mine)
+		assert.Equal(t, []string{"1 rolled back"}, n.take(), name)
+		require.NoError(t, db.Transact(t.Context(), func(ctx context.Context) error {
+			require.NoError(t, update(ctx, change(nil, 0)))
+			assert.ErrorIs(t, update(ctx, change(mine, 0)), mine)
+			assert.Equal(t, []string{"1 rolled back"}, n.take(), name)
+			return nil
+		}))
+		assert.Equal(t, []string{"1 committed"}, n.take(), name)
+		assert.ErrorIs(t, db.Transact(t.Context(), func(ctx context.Context) error {
+			require.NoError(t, update(ctx, change(nil, 0)))
+			return mine
+		}), mine)
+		assert.Equal(t, []string{"1 rolled back"}, n.take(), name)
+		assert.Panics(t, func() {
+			_ = update(t.Context(), func(ctx context.Context, p *Player) error {
+				require.NoError(t, db.AfterRollback(ctx, n.add("panicked")))
+				panic("the function's own")
+			})
+		})
+		assert.Equal(t, []string{"panicked"}, n.take(), name)
+	}
+	var n notes
+	calls := 0
+	_, err := optimistic.New(db, players, &optimistic.Options{Retry: policy}).Update(t.Context(), 8, func(ctx context.Context, p *Player) error {
+		p.Score++
+		calls++
+		require.NoError(t, db.AfterCommit(ctx, n.add(fmt.Sprint(calls, " committed"))))
+		require.NoError(t, db.AfterRollback(ctx, n.add(fmt.Sprint(calls, " rolled back"))))
+		if calls < 3 {
+			_, err := lock.New(db, players, nil).Update(t.Context(), 8, award(1))
+			return err
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"1 rolled back", "2 rolled back", "3 committed"}, n.take())
 }

@@ -67,8 +67,14 @@ func (db *DB) Transact(ctx context.Context, f func(context.Context) error, opts 
 	case inside && o.retries:
 		return fmt.Errorf("%w: Retry: only the whole transaction can be made again", ErrNested)
 	}
+	own := false // the last attempt's error is f's
 	once := func() error {
-		return db.pool.TransactWith(ctx, o.TxOptions, func(ctx context.Context, _ *session.Tx) error { return f(ctx) })
+		own = false
+		return db.pool.TransactWith(ctx, o.TxOptions, func(ctx context.Context, _ *session.Tx) error {
+			err := f(ctx)
+			own = err != nil
+			return err
+		})
 	}
 	if inside {
 		return once()
@@ -81,6 +87,8 @@ func (db *DB) Transact(ctx context.Context, f func(context.Context) error, opts 
 		err := once()
 		r, ok := err.(*session.Refused)
 		switch {
+		case !ok && !own && err != nil && ctx.Err() != nil && !errors.Is(err, ErrCommitUnknown):
+			return session.Late, err
 		case !ok:
 			return session.Final, err
 		case r.Class == dialect.Conflict:
@@ -154,9 +162,10 @@ var ErrNested = errors.New("raceproof: inside another transaction")
 // AfterCommit has f called once the COMMIT of the whole transaction that ctx carries is known to have succeeded: with the
 // other functions of the transaction, in the order in which they were given, by the goroutine and with the context of the
 // outermost Transact (or of the updater that has begun the transaction), after the connection was given back and before
-// that returns. Without a transaction, f is called at once.
+// that returns. In a function given to package optimistic, which is no transaction, that is when its row is written. Without
+// either, f is called at once.
 //
-// f is dropped if the transaction, the attempt or the nested Transact in which it was given is rolled back. It is dropped
+// f is dropped if the transaction, the attempt, the update or the nested Transact in which it was given is rolled back. It is dropped
 // too if the answer to COMMIT is lost (ErrCommitUnknown), and of course if the process ends before its turn: what must
 // happen belongs into the transaction, as a row of an outbox for example. A panic of f goes on when the functions behind it
 // were called.

@@ -130,9 +130,14 @@ type work struct {
 	f           func(context.Context) (stored []byte, err error)
 	found       func(stored []byte) error
 
-	pending error // ErrCommitUnknown of an attempt of which it is not known yet what has become of it
-	failed  bool  // the last attempt's error is f's
+	attempts int
+	pending  error   // ErrCommitUnknown of an attempt of which it is not known yet what has become of it
+	failed   bool    // the last attempt's error is f's
+	answer   *answer // what was found with the key, which nothing that happens later makes untrue
 }
+
+// An answer is what a call comes to whose key was there.
+type answer struct{ err error }
 
 func (w *work) check(o options) error {
 	if w.db == nil {
@@ -161,35 +166,44 @@ func (w *work) do(ctx context.Context) error {
 	return w.db.Pool().Attempts(session.DefaultPolicy).Do(ctx, func() (session.Verdict, error) {
 		err := w.attempt(ctx)
 		switch {
-		case !w.failed && errors.Is(err, raceproof.ErrCommitUnknown):
+		case w.answer != nil:
+			return session.Final, w.answer.err
+		case err == nil || w.failed:
+			return session.Final, err
+		case errors.Is(err, raceproof.ErrCommitUnknown):
 			w.pending = err
 			return session.Again, err
-		case err == nil || w.pending == nil:
+		case w.pending == nil:
 			return session.Final, err
-		case ctx.Done() == nil:
-			return session.Again, fmt.Errorf("%w; and then: %w", w.pending, err)
 		}
 		// The database cannot be asked, because it is being started again for example.
-		return session.Wait, fmt.Errorf("%w; and then: %w", w.pending, err)
+		err = fmt.Errorf("%w; and then: %w", w.pending, err)
+		if errors.Is(err, raceproof.ErrClosed) || w.db.Pool().Closed() || ctx.Done() == nil && w.attempts >= resolveAtMost {
+			return session.Final, w.giveUp(0, err, nil)
+		}
+		return session.Wait, err
 	}, w.giveUp)
 }
 
-func (w *work) giveUp(attempts int, last, ended error) error {
-	if w.pending != nil && !errors.Is(last, raceproof.ErrCommitUnknown) {
-		last = fmt.Errorf("%w; and then: %w", w.pending, last)
-	}
-	return fmt.Errorf("once: key %q: %w", w.key, &raceproof.RetryError{Attempts: attempts, Last: last, Ended: ended})
+// resolveAtMost bounds the attempts to ask a database if the context does not.
+const resolveAtMost = 64
+
+func (w *work) giveUp(_ int, last, ended error) error {
+	return fmt.Errorf("once: key %q: %w", w.key, &raceproof.RetryError{Attempts: w.attempts, Last: last, Ended: ended})
 }
 
 // attempt is one transaction, or part of the caller's.
 func (w *work) attempt(ctx context.Context) error {
+	w.attempts++
 	w.failed = false
 	return w.db.Transact(ctx, func(ctx context.Context) error {
-		w.failed = false
+		if w.failed = false; w.answer != nil {
+			return w.answer.err // of the attempt before
+		}
 		tx := w.db.Pool().Current(ctx)
 		inserted, err := w.insert(ctx, tx)
 		if err != nil {
-			return fmt.Errorf("once: key %q: %w", w.key, err)
+			return err
 		}
 		if !inserted {
 			return nil
@@ -199,18 +213,18 @@ func (w *work) attempt(ctx context.Context) error {
 			w.failed = true
 			return err
 		}
-		if err = w.store(ctx, tx, stored); err != nil {
-			return fmt.Errorf("once: key %q: store the result: %w", w.key, err)
-		}
-		return nil
+		return w.store(ctx, tx, stored)
 	})
 }
+
+// about says which key an error is about.
+func (w *work) about(err error) error { return fmt.Errorf("once: key %q: %w", w.key, err) }
 
 // expiredAtMost bounds how often a key can be there when it is inserted and gone when it is read.
 const expiredAtMost = 16
 
-// insert inserts the key, or finds what is stored with it. If it can do either, no COMMIT that was on its way can come any
-// more.
+// insert inserts the key, or finds the answer that is stored with it. If it inserts it, no COMMIT that was on its way can come
+// any more.
 func (w *work) insert(ctx context.Context, tx *session.Tx) (inserted bool, err error) {
 	d := tx.Dialect()
 	insertion := d.NewSQL().Add("INSERT INTO raceproof_once (id, fingerprint, created) VALUES (").
@@ -225,26 +239,30 @@ func (w *work) insert(ctx context.Context, tx *session.Tx) (inserted bool, err e
 			w.pending = nil
 			return true, nil
 		case err != nil && !d.IsDuplicate(err):
-			return false, err
+			return false, w.about(err)
 		}
 		var fingerprint, stored []byte
 		found, err := tx.One(ctx, selection, &fingerprint, &stored)
 		if err != nil {
-			return false, err
+			return false, w.about(err)
 		}
-		if !found {
-			continue // Expire was faster
-		}
-		w.pending = nil
 		switch {
+		case !found:
+			continue // Expire was faster
 		case stored == nil:
-			return false, errors.New("it is the key of the work that this is part of")
+			return false, w.about(errors.New("it is the key of the work that this is part of"))
 		case !bytes.Equal(fingerprint, w.fingerprint):
-			return false, ErrKeyReused
+			err = ErrKeyReused
+		default:
+			err = w.found(stored)
 		}
-		return false, w.found(stored)
+		if err != nil {
+			err = w.about(err)
+		}
+		w.answer = &answer{err}
+		return false, err
 	}
-	return false, errors.New("it is there and gone again and again")
+	return false, w.about(errors.New("it is there and gone again and again"))
 }
 
 func (w *work) store(ctx context.Context, tx *session.Tx, result []byte) error {
@@ -253,5 +271,8 @@ func (w *work) store(ctx context.Context, tx *session.Tx, result []byte) error {
 	if err == nil && n != 1 {
 		err = errors.New("the key is gone")
 	}
-	return err
+	if err != nil {
+		return w.about(fmt.Errorf("store the result: %w", err))
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package once
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -57,8 +58,12 @@ func CreateTable(ctx context.Context, db *raceproof.DB) error {
 	for _, statement := range statements(d) {
 		var err error
 		for range togetherAtMost {
+			err = db.Pool().Write(ctx, true, func(q session.Querier) error {
+				_, err := q.One(ctx, dialect.Statement{Text: statement})
+				return err
+			})
 			// PostgreSQL can find out only when it writes its catalogue that somebody else makes a table of the name.
-			if _, err = db.Ext(ctx).ExecContext(ctx, statement); !d.IsDuplicate(err) {
+			if !d.Exists(err) {
 				break
 			}
 		}
@@ -70,15 +75,15 @@ func CreateTable(ctx context.Context, db *raceproof.DB) error {
 }
 
 // expireAtOnce is how many keys are deleted in one transaction: not many, because others can have to wait for its end.
-const expireAtOnce = 1000
+const expireAtOnce = 500
 
 // Expire deletes the keys, and their results, that were inserted more than age ago by the database's clock, and returns how
 // many. A call with such a key does its work again, so age must be longer than anybody tries again: a day is usual. A key
 // whose work is still being done is never deleted; one whose work took longer than age can be right after its COMMIT.
 // Nothing else deletes keys: call it now and then, from as many processes as you like.
 //
-// Outside of a transaction the keys are deleted 1,000 at a time, each a transaction of its own. If it returns an error some
-// of them can be deleted, and n tells how many are known to be.
+// Outside of a transaction the keys are deleted 500 at a time, each time in a transaction of its own. If it returns an error
+// some of them can be deleted, and n tells how many are known to be.
 func Expire(ctx context.Context, db *raceproof.DB, age time.Duration) (n int64, err error) {
 	switch {
 	case db == nil:
@@ -86,29 +91,47 @@ func Expire(ctx context.Context, db *raceproof.DB, age time.Duration) (n int64, 
 	case age <= 0:
 		return 0, fmt.Errorf("once: Expire: the age is %v: it must be positive", age)
 	}
-	d := db.Pool().Dialect()
-	s := d.NewSQL().Add("DELETE FROM raceproof_once WHERE ")
-	if !d.LimitsDelete {
-		s.Add("id IN (SELECT id FROM raceproof_once WHERE ")
+	var opts []raceproof.TransactOption
+	if level := db.Pool().Dialect().Upkeep; !db.Pool().InTransaction(ctx) {
+		opts = append(opts, raceproof.Isolation(level))
 	}
-	s.Add("created < ").Add(d.Ago[0]).Integer(age.Microseconds()).Add(d.Ago[1]).Add(" ORDER BY created LIMIT ").Integer(expireAtOnce)
-	if !d.LimitsDelete {
-		s.Add(")")
-	}
-	deletion := s.Statement()
-	deletion.Locks = true
 	for {
-		var deleted int64
+		var found, deleted int64
 		err := db.Transact(ctx, func(ctx context.Context) (err error) {
-			deleted, err = db.Pool().Current(ctx).Change(ctx, deletion)
+			found, deleted, err = expireSome(ctx, db.Pool().Current(ctx), age)
 			return err
-		})
+		}, opts...)
 		if err != nil {
 			return n, fmt.Errorf("once: Expire: %w", err)
 		}
-		n += deleted
-		if deleted < expireAtOnce {
-			return n, session.Ended(ctx)
+		if n += deleted; found < expireAtOnce {
+			return n, nil
 		}
 	}
+}
+
+// expireSome looks for old keys without locking them, and then deletes those: a statement that does both can, on MariaDB,
+// wait for keys that are not old, and hold up others meanwhile.
+func expireSome(ctx context.Context, tx *session.Tx, age time.Duration) (found, deleted int64, err error) {
+	d := tx.Dialect()
+	old := func(s *dialect.SQL) *dialect.SQL {
+		return s.Add("created < ").Add(d.Ago[0]).Integer(age.Microseconds()).Add(d.Ago[1])
+	}
+	var key []byte
+	deletion := d.NewSQL().Add(d.DeleteByKey[0]).Name("raceproof_once").Add(d.DeleteByKey[1]).Add(" WHERE id IN (")
+	selection := old(d.NewSQL().Add("SELECT id FROM raceproof_once WHERE ")).Add(" ORDER BY created LIMIT ").Integer(int64(expireAtOnce)).Statement()
+	selection.Read = true
+	err = tx.Rows(ctx, selection, func() {
+		if found++; found > 1 {
+			deletion.Add(", ")
+		}
+		deletion.Value(bytes.Clone(key))
+	}, &key)
+	if err != nil || found == 0 {
+		return found, 0, err
+	}
+	statement := old(deletion.Add(") AND ")).Statement()
+	statement.Locks = true
+	deleted, err = tx.Change(ctx, statement)
+	return found, deleted, err
 }

@@ -1,6 +1,7 @@
 package once
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -30,7 +31,7 @@ var _ raceproof.Updater[struct{}, int] = (*Updater[struct{}, int])(nil)
 // Update.
 func Wrap[T, C any](u raceproof.Updater[T, C]) *Updater[T, C] {
 	w := &Updater[T, C]{updater: u}
-	if u == nil {
+	if v := reflect.ValueOf(u); u == nil || v.Kind() == reflect.Pointer && v.IsNil() {
 		w.err = errors.New("once: Wrap: the updater is nil")
 		return w
 	}
@@ -61,16 +62,22 @@ func (u *Updater[T, C]) DB() *raceproof.DB { return u.db }
 type keyOfContext struct{}
 
 // WithKey returns a context with which a wrapped updater's Update is made once for the key, whoever calls it, and however
-// often, in any process: the first call makes the update, later ones return the row as it was after that. The key is only
-// for Update itself: the context that the change is given does not have it. See [Do] for what keys are.
+// often, in any process: the first call makes the update, later ones return the row as it was after that. A key is for one
+// update: give each that a request makes another one, or put them together into one Do. It is only for Update itself: the
+// context that the change is given does not have it. See [Do] for what keys are.
 func WithKey(ctx context.Context, key string) context.Context {
 	return context.WithValue(ctx, keyOfContext{}, &key)
 }
 
 // Update makes the update, or returns the row as it was after the update that was made with the context's key.
 //
-// The row's key, and the change if JSON can express it, are the payload of [Do]: with the context's key for another row, or
-// an argument that is seen to be another, Update returns ErrKeyReused. Functions cannot be compared.
+// What T and the change are, the row's key, and the change itself if JSON can express it, are the payload of [Do]: with the
+// context's key for another row, another kind of update, or an argument that is seen to be another, Update returns
+// ErrKeyReused. An atomic.Change can be expressed; functions cannot, and are not compared: raceproof.Bind makes an updater of
+// them whose arguments are.
+//
+// Without a key in the context, inside a transaction, Update is that of the updater that was wrapped: what is exactly once
+// there is the transaction, or not.
 //
 // The errors are those of the updater that was wrapped and of Do. The row is stored as JSON; if a column would not come
 // back as it is, because of a json tag for example, Update returns an error and nothing is changed.
@@ -78,12 +85,18 @@ func (u *Updater[T, C]) Update(ctx context.Context, key any, change C) (row T, e
 	if u.err != nil {
 		return row, u.err
 	}
-	ours := rand.Text()
+	var ours string
 	var opts []Option
-	if given, _ := ctx.Value(keyOfContext{}).(*string); given != nil {
+	given, _ := ctx.Value(keyOfContext{}).(*string)
+	switch {
+	case given != nil:
 		ours = *given
 		ctx = context.WithValue(ctx, keyOfContext{}, (*string)(nil))
-		opts = append(opts, Payload(payloadOf(key, change)))
+		opts = append(opts, Payload(payloadOf[T](key, change)))
+	case u.db.Pool().InTransaction(ctx):
+		return u.updater.Update(ctx, key, change)
+	default:
+		ours = rand.Text()
 	}
 	return Do(ctx, u.db, ours, func(ctx context.Context) (T, error) {
 		row, err := u.updater.Update(ctx, key, change)
@@ -95,11 +108,12 @@ func (u *Updater[T, C]) Update(ctx context.Context, key any, change C) (row T, e
 }
 
 // payloadOf returns what is to be the same in every call with one key.
-func payloadOf(key, change any) any {
+func payloadOf[T any](key, change any) any {
+	payload := []any{reflect.TypeFor[T]().String(), key, fmt.Sprintf("%T", change)}
 	if data, err := json.Marshal(change); err == nil {
-		return []any{key, json.RawMessage(data)}
+		return append(payload, json.RawMessage(data))
 	}
-	return []any{key}
+	return payload
 }
 
 // survives returns an error if a column of the row would be another after it was stored.
@@ -116,8 +130,25 @@ func (u *Updater[T, C]) survives(row T) error {
 		return err
 	}
 	changed, err := before.Changed(reflect.ValueOf(&back).Elem())
-	if err == nil && len(changed) > 0 {
-		err = fmt.Errorf("once: column %q of %T is not the same when it was stored as JSON", u.columns.Columns[changed[0]].Name, row)
+	for _, i := range changed {
+		column := &u.columns.Columns[i]
+		if !sameJSON(column.Field(reflect.ValueOf(&row).Elem()), column.Field(reflect.ValueOf(&back).Elem())) {
+			return fmt.Errorf("once: column %q of %T is not the same when it was stored as JSON", column.Name, row)
+		}
 	}
 	return err
+}
+
+// sameJSON tells whether two fields hold the same JSON, but for its spaces.
+func sameJSON(a, b reflect.Value) bool {
+	for _, v := range []*reflect.Value{&a, &b} {
+		if v.Kind() == reflect.Pointer && !v.IsNil() {
+			*v = v.Elem()
+		}
+		if v.Kind() != reflect.Slice || v.Type().Elem().Kind() != reflect.Uint8 {
+			return false
+		}
+	}
+	var compactA, compactB bytes.Buffer
+	return json.Compact(&compactA, a.Bytes()) == nil && json.Compact(&compactB, b.Bytes()) == nil && bytes.Equal(compactA.Bytes(), compactB.Bytes())
 }

@@ -113,13 +113,18 @@ func (u *Updater[T]) attempt(ctx context.Context, key row.Key, change raceproof.
 	if err != nil {
 		return nil, err
 	}
-	if err := r.Apply(ctx, change); err != nil {
+	scope, done := u.table.Pool.Scope(ctx), false
+	defer func() { scope.End(done, err) }() // also if change panics or ends its goroutine
+	if err = r.Apply(scope, change); err != nil {
 		return nil, err
 	}
 	if r.Unchanged() {
-		return r, session.Ended(ctx)
+		err = session.Ended(ctx)
+	} else {
+		err = u.table.Write(ctx, func(q session.Querier) error { return r.Write(ctx, q) })
 	}
-	if err := u.table.Write(ctx, func(q session.Querier) error { return r.Write(ctx, q) }); err != nil {
+	done = true
+	if err != nil {
 		return nil, err
 	}
 	return r, nil

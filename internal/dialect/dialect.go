@@ -190,8 +190,11 @@ type storage struct {
 	// Latest is the end of a SELECT that sees what was committed last, which a transaction that has begun before need not.
 	Latest Fragment
 
-	// LimitsDelete: there is DELETE ... LIMIT.
-	LimitsDelete bool
+	// DeleteByKey encloses the name of a table whose rows are deleted by their keys, and none of the others is looked at.
+	DeleteByKey [2]Fragment
+
+	// Upkeep is the isolation level at which as little is locked as can be.
+	Upkeep sql.IsolationLevel
 }
 
 // known lists the dialects by name.

@@ -27,6 +27,7 @@ type classifier interface {
 	fromServer(error) bool
 	endsConnection(error) bool
 	duplicate(error) bool
+	exists(error) bool
 }
 
 // Classify tells what an error means.
@@ -56,6 +57,9 @@ func (d *Dialect) FromServer(err error) bool { return d.errors.fromServer(err) }
 
 // IsDuplicate tells whether an error says that a key is there already.
 func (d *Dialect) IsDuplicate(err error) bool { return err != nil && d.errors.duplicate(err) }
+
+// Exists tells whether an error of a CREATE ... IF NOT EXISTS says that somebody else was faster.
+func (d *Dialect) Exists(err error) bool { return err != nil && d.errors.exists(err) }
 
 // EndsConnection tells whether the database's own answer can be its last on the connection.
 func (d *Dialect) EndsConnection(err error) bool { return d.errors.endsConnection(err) }

@@ -79,8 +79,11 @@ var mysql = &Dialect{
 		Ago:     [2]Fragment{"UTC_TIMESTAMP(6) - INTERVAL ", " MICROSECOND"},
 		Engine:  " ENGINE=InnoDB",
 
-		Latest:       " LOCK IN SHARE MODE",
-		LimitsDelete: true,
+		Latest: " LOCK IN SHARE MODE",
+		// Only the syntax for several tables takes the name of an index. Without one a small table is looked through as a
+		// whole, which waits for every row that somebody has locked.
+		DeleteByKey: [2]Fragment{"DELETE t FROM ", " AS t FORCE INDEX (PRIMARY)"},
+		Upkeep:      sql.LevelReadCommitted, // REPEATABLE READ locks gaps
 	},
 	errors: mysqlErrors{},
 }
@@ -179,6 +182,8 @@ func (mysqlErrors) endsConnection(err error) bool {
 	code, _ := number(err)
 	return code == myServerShutdown || code == myConnectionKilled
 }
+
+func (mysqlErrors) exists(error) bool { return false }
 
 func (mysqlErrors) duplicate(err error) bool {
 	code, _ := number(err)

@@ -71,6 +71,8 @@ var postgres = &Dialect{
 
 		IndexIfNotExists: true,
 		OrNothing:        " ON CONFLICT DO NOTHING",
+		DeleteByKey:      [2]Fragment{"DELETE FROM ", ""},
+		Upkeep:           sql.LevelReadCommitted,
 	},
 	errors: postgresErrors{},
 }
@@ -91,6 +93,8 @@ const (
 	pgDatetimeOutOfRange   = "22008"
 	pgIntervalOutOfRange   = "22015"
 	pgUniqueViolation      = "23505"
+	pgDuplicateTable       = "42P07"
+	pgDuplicateObject      = "42710"
 	pgSystemError          = "58"
 	pgInternalError        = "XX"
 	pgConnectionException  = "08"
@@ -151,6 +155,11 @@ func (postgresErrors) fromServer(err error) bool {
 func (postgresErrors) endsConnection(err error) bool {
 	state, _ := sqlState(err)
 	return strings.HasPrefix(state, pgOperatorIntervention) || strings.HasPrefix(state, pgConnectionException)
+}
+
+func (postgresErrors) exists(err error) bool {
+	state, _ := sqlState(err)
+	return state == pgUniqueViolation || state == pgDuplicateTable || state == pgDuplicateObject
 }
 
 func (postgresErrors) duplicate(err error) bool {

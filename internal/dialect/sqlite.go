@@ -68,6 +68,8 @@ var sqlite = &Dialect{
 
 		IndexIfNotExists: true,
 		OrNothing:        " ON CONFLICT DO NOTHING",
+		DeleteByKey:      [2]Fragment{"DELETE FROM ", ""},
+		Upkeep:           sql.LevelSerializable,
 	},
 	errors: sqliteErrors{},
 }
@@ -75,7 +77,7 @@ var sqlite = &Dialect{
 // SQLite's primary result codes that decide something here, and one extended code (https://www.sqlite.org/rescode.html).
 const (
 	sqliteBusy         = 5
-	sqliteLocked       = 6
+	sqliteLockedShared = 6 | 1<<8 // by another connection with the same cache
 	sqliteTooBig       = 18
 	sqliteBusySnapshot = 5 | 2<<8
 	sqlitePrimaryKey   = 19 | 6<<8
@@ -92,10 +94,10 @@ func (sqliteErrors) class(err error) Class {
 	if code == sqliteBusySnapshot {
 		return Conflict
 	}
-	switch code & 0xff {
-	case sqliteBusy, sqliteLocked:
-		return Busy
-	case sqliteTooBig:
+	switch {
+	case code&0xff == sqliteBusy, code == sqliteLockedShared:
+		return Busy // any other "locked" is by the connection itself
+	case code&0xff == sqliteTooBig:
 		return OutOfRange
 	}
 	return Other
@@ -119,3 +121,5 @@ func (sqliteErrors) duplicate(err error) bool {
 	code, _ := number(err)
 	return code == sqlitePrimaryKey || code == sqliteUnique
 }
+
+func (sqliteErrors) exists(error) bool { return false }

@@ -28,8 +28,12 @@ func (t *Table[T]) Attempt(ctx context.Context, a *session.Attempts, f func() er
 		switch {
 		case class == dialect.Conflict:
 			return session.Again, err
+		case class == dialect.Busy && ctx.Done() != nil && own(err):
+			return session.Again, err // the function may not have wanted to wait
 		case class == dialect.Busy && ctx.Done() != nil:
 			return session.Wait, err
+		case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) && !own(err):
+			return session.Late, err
 		}
 		return session.Final, err
 	}, giveUp)

@@ -17,7 +17,10 @@ type Policy struct {
 }
 
 // DefaultPolicy gives up after about three seconds of conflicts.
-var DefaultPolicy = Policy{MaxAttempts: 64, MinPause: time.Millisecond, MaxPause: 100 * time.Millisecond, Budget: 10}
+var DefaultPolicy = Policy{MaxAttempts: 64, MinPause: time.Millisecond, MaxPause: 100 * time.Millisecond}
+
+// maxBudget is more than anybody can use.
+const maxBudget = 1_000_000
 
 // Filled returns the policy with defaults in the place of zeros.
 func (p Policy) Filled() (Policy, error) {
@@ -27,8 +30,8 @@ func (p Policy) Filled() (Policy, error) {
 		return p, fmt.Errorf("MaxAttempts is %d: it must not be negative", p.MaxAttempts)
 	case p.MinPause < 0 || p.MaxPause < 0:
 		return p, fmt.Errorf("MinPause is %v and MaxPause %v: they must not be negative", p.MinPause, p.MaxPause)
-	case p.Budget < 0:
-		return p, fmt.Errorf("the Budget is %d: it must not be negative", p.Budget)
+	case p.Budget < 0 || p.Budget > maxBudget:
+		return p, fmt.Errorf("the Budget is %d: it must not be negative, nor above %d", p.Budget, maxBudget)
 	}
 	if p.MaxAttempts == 0 {
 		p.MaxAttempts = d.MaxAttempts
@@ -41,9 +44,6 @@ func (p Policy) Filled() (Policy, error) {
 	}
 	if p.MaxPause == 0 {
 		p.MaxPause = max(d.MaxPause, p.MinPause)
-	}
-	if p.Budget == 0 {
-		p.Budget = d.Budget
 	}
 	if p.MaxPause < p.MinPause {
 		return p, fmt.Errorf("MaxPause is %v, less than MinPause, which is %v", p.MaxPause, p.MinPause)
@@ -61,6 +61,8 @@ const (
 	Again
 	// Wait: a lock was not free in time. It is attempted for as long as the context lasts.
 	Wait
+	// Late: the context has ended in the middle of it.
+	Late
 )
 
 // ErrRetryBudget is documented in the root package.
@@ -68,7 +70,7 @@ var ErrRetryBudget = errors.New("raceproof: the budget for further attempts is u
 
 // Attempts are those of all callers of one policy: they share its budget.
 type Attempts struct {
-	Policy Policy
+	policy Policy
 	left   atomic.Int64 // of the budget
 }
 
@@ -77,11 +79,11 @@ const saved = 100
 
 // Attempts returns those of a policy.
 func (p *Pool) Attempts(policy Policy) *Attempts {
-	if found, ok := p.attempts.Load(policy); ok {
-		return found.(*Attempts)
+	made := &Attempts{policy: policy}
+	if policy.Budget == 0 {
+		return made
 	}
-	made := &Attempts{Policy: policy}
-	made.left.Store(int64(saved * policy.Budget))
+	made.left.Store(saved * int64(policy.Budget))
 	found, _ := p.attempts.LoadOrStore(policy, made)
 	return found.(*Attempts)
 }
@@ -90,27 +92,23 @@ func (p *Pool) Attempts(policy Policy) *Attempts {
 // it returns, and has left nothing behind if it fails. giveUp makes the error of attempts that were given up, of their
 // number, of what the last failed with, and of what else has ended them, if anything has.
 func (a *Attempts) Do(ctx context.Context, f func() (Verdict, error), giveUp func(attempts int, last, ended error) error) error {
-	p := &a.Policy
-	if a.left.Load() < int64(saved*p.Budget) {
-		a.left.Add(int64(p.Budget))
-	}
+	p := &a.policy
+	a.earn()
 	pause := p.MinPause
 	conflicts := 0
 	var last error // of the attempts before
 	for {
 		verdict, err := f()
-		switch verdict {
-		case Final:
-			if conflicts > 0 && err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-				return giveUp(conflicts+1, last, err)
-			}
+		switch {
+		case verdict == Late && conflicts > 0:
+			return giveUp(conflicts+1, last, err)
+		case verdict == Late || verdict == Final:
 			return err
-		case Again:
+		case verdict == Again:
 			if conflicts++; conflicts == p.MaxAttempts {
 				return giveUp(conflicts, err, nil)
 			}
-			if a.left.Add(-1) < 0 {
-				a.left.Add(1)
+			if !a.spend() {
 				return giveUp(conflicts, err, ErrRetryBudget)
 			}
 		}
@@ -120,6 +118,26 @@ func (a *Attempts) Do(ctx context.Context, f func() (Verdict, error), giveUp fun
 			}
 			return fmt.Errorf("%w: %w", ended, err)
 		}
-		last, pause = err, min(2*pause, p.MaxPause)
+		if last = err; pause > p.MaxPause/2 {
+			pause = p.MaxPause
+		} else {
+			pause *= 2
+		}
 	}
+}
+
+// earn adds one call's share to the budget, unless enough is saved.
+func (a *Attempts) earn() {
+	if share := int64(a.policy.Budget); share > 0 && a.left.Load() < saved*share {
+		a.left.Add(share)
+	}
+}
+
+// spend takes a further attempt from the budget, if there is one.
+func (a *Attempts) spend() bool {
+	if a.policy.Budget == 0 || a.left.Add(-1) >= 0 {
+		return true
+	}
+	a.left.Add(1)
+	return false
 }

@@ -4,12 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 )
 
-// A hook is a caller's function that waits for the end of a level.
-type hook func(context.Context)
+// A hook is a caller's function that waits for the end of a level. Its number is its turn.
+type hook struct {
+	number int
+	f      func(context.Context)
+}
 
-// hooks are the functions of one level and of those in it that were released, in the order in which they came.
+// hooks are the functions of one level and of those in it that were released.
 type hooks struct {
 	afterCommit, afterRollback []hook
 }
@@ -30,18 +35,26 @@ const (
 	unanswered // the answer to COMMIT was lost
 )
 
+// A keeper of hooks is a level of a transaction, or a Scope.
+type hookKeeper interface {
+	hook(add func(*hooks, int)) error
+}
+
+// hooksKey finds the innermost keeper of hooks.
+type hooksKey struct{ pool *Pool }
+
 // AfterCommit has f called once the whole transaction of the context is known to be committed, or at once if there is no
 // transaction.
 func (p *Pool) AfterCommit(ctx context.Context, f func(context.Context)) error {
 	if f == nil {
 		return errors.New("the function is nil")
 	}
-	t := p.tx(ctx)
-	if t == nil {
+	keeper, ok := ctx.Value(hooksKey{p}).(hookKeeper)
+	if !ok {
 		f(ctx)
 		return nil
 	}
-	return t.hook(func(h *hooks) { h.afterCommit = append(h.afterCommit, f) })
+	return keeper.hook(func(h *hooks, n int) { h.afterCommit = append(h.afterCommit, hook{n, f}) })
 }
 
 // AfterRollback has f called once what was done at the context's level is known to be rolled back.
@@ -49,14 +62,14 @@ func (p *Pool) AfterRollback(ctx context.Context, f func(context.Context)) error
 	if f == nil {
 		return errors.New("the function is nil")
 	}
-	t := p.tx(ctx)
-	if t == nil {
+	keeper, ok := ctx.Value(hooksKey{p}).(hookKeeper)
+	if !ok {
 		return nil // nothing can be rolled back
 	}
-	return t.hook(func(h *hooks) { h.afterRollback = append(h.afterRollback, f) })
+	return keeper.hook(func(h *hooks, n int) { h.afterRollback = append(h.afterRollback, hook{n, f}) })
 }
 
-func (t *Tx) hook(add func(*hooks)) error {
+func (t *Tx) hook(add func(*hooks, int)) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.over != nil {
@@ -65,7 +78,8 @@ func (t *Tx) hook(add func(*hooks)) error {
 	if t.done {
 		return fmt.Errorf("%w: its function has returned", ErrFinished)
 	}
-	add(&t.hooks)
+	t.hooked++
+	add(&t.hooks, t.hooked)
 	return nil
 }
 
@@ -78,17 +92,78 @@ func (t *Tx) runHooks(ctx context.Context) {
 	t.mu.Unlock()
 	switch ended {
 	case committed:
-		runAll(ctx, h.afterCommit)
+		inOrder(ctx, h.afterCommit)
 	case notCommitted:
-		runAll(ctx, h.afterRollback)
+		inOrder(ctx, h.afterRollback)
 	}
 }
 
-// runAll calls all functions in order, also if one of them panics or ends its goroutine, which then goes on.
+// inOrder calls the functions in the order in which they were given, whichever level that was at.
+func inOrder(ctx context.Context, all []hook) {
+	slices.SortFunc(all, func(a, b hook) int { return a.number - b.number })
+	runAll(ctx, all)
+}
+
+// runAll calls all functions, also if one of them panics or ends its goroutine, which then goes on.
 func runAll(ctx context.Context, all []hook) {
 	if len(all) == 0 {
 		return
 	}
 	defer runAll(ctx, all[1:])
-	all[0](ctx)
+	all[0].f(ctx)
+}
+
+// A Scope is the context of a function whose work is no transaction of its own, because it is written only afterwards. What
+// the function gives to AfterCommit and AfterRollback waits for that.
+type Scope struct {
+	context.Context
+	pool *Pool
+
+	mu    sync.Mutex
+	hooks hooks
+	given int
+	over  bool
+}
+
+// Scope returns the context for such a function. End must be called.
+func (p *Pool) Scope(ctx context.Context) *Scope { return &Scope{Context: ctx, pool: p} }
+
+// Value finds the scope, and else what the context around it has.
+func (s *Scope) Value(key any) any {
+	if key == (hooksKey{s.pool}) {
+		return s
+	}
+	return s.Context.Value(key)
+}
+
+func (s *Scope) hook(add func(*hooks, int)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return fmt.Errorf("%w: its function has returned", ErrFinished)
+	}
+	s.given++
+	add(&s.hooks, s.given)
+	return nil
+}
+
+// End calls what was given for the way the work has ended, or, inside a transaction that it is part of, leaves it to that.
+func (s *Scope) End(written bool, err error) {
+	s.mu.Lock()
+	h := s.hooks
+	s.over = true
+	s.mu.Unlock()
+	switch {
+	case written && err == nil:
+		for _, f := range h.afterCommit {
+			_ = s.pool.AfterCommit(s.Context, f.f) // refused only if that is over, and will be rolled back
+		}
+		if s.pool.InTransaction(s.Context) {
+			for _, f := range h.afterRollback {
+				_ = s.pool.AfterRollback(s.Context, f.f)
+			}
+		}
+	case !errors.Is(err, ErrCommitUnknown):
+		inOrder(s.Context, h.afterRollback)
+	}
 }

@@ -65,6 +65,9 @@ var gone = func() context.Context {
 	return ctx
 }()
 
+// Closed tells whether nothing can be done through the pool any more.
+func (p *Pool) Closed() bool { return p.shut.Load() || p.closed() }
+
 // closed tells whether the service has closed the pool. A connection that is in use stays usable then, but nobody
 // expects an update to succeed. A closed pool is what database/sql looks for first, before it looks at the context.
 func (p *Pool) closed() bool {

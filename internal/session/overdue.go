@@ -64,7 +64,20 @@ func (c *Conn) attend(ctx context.Context) (stop func()) {
 
 // attendRows watches over rows that a caller was given, until they are closed.
 func (c *Conn) attendRows(ctx context.Context, rows interface{ Columns() ([]string, error) }) *watchdog {
-	return c.watch(ctx, grace, func() bool { return closed(rows) })
+	return c.watch(ctx, grace, func() bool {
+		// The answer does not come while somebody waits for a row: then they are open.
+		answer := make(chan error, 1)
+		go func() {
+			_, err := rows.Columns()
+			answer <- err
+		}()
+		select {
+		case err := <-answer:
+			return err != nil
+		case <-time.After(overdue):
+			return false
+		}
+	})
 }
 
 // connx takes a connection from the pool, and leaves it to itself if that takes longer than the context.

@@ -32,7 +32,7 @@ type Pool struct {
 	// it is, with its statements prepared, and whoever waits in the pool is not.
 	seats fifo.Semaphore
 
-	attempts sync.Map // *Attempts by their Policy; as many as a service writes down
+	attempts sync.Map // *Attempts by their Policy, of those with a budget; as many as a service writes down
 
 	inspected atomic.Bool
 	limit     atomic.Int64 // how long the pool's connections wait for a lock, as a Duration; 0: for ever

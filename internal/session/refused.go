@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 
 	"github.com/raceproof/raceproof/internal/dialect"
 )
@@ -27,17 +29,27 @@ const notedAtMost = 16
 
 // note remembers an error of the database if it is a refusal on account of somebody else's, and whether the whole
 // transaction is doomed by it. A lock that was not free dooms nothing: it can be one that the function has not wanted to
-// wait for, and what it makes of that is its own affair.
-func (t *transaction) note(err error, doomed bool) {
+// wait for, and what it makes of that is its own affair. It returns the error by which the refusal will be known again.
+func (t *transaction) note(err error, doomed bool) error {
 	class := t.conn.pool.dialect.Classify(err)
 	if class != dialect.Conflict && class != dialect.Busy {
-		return
+		return err
+	}
+	if reflect.TypeOf(err).Kind() != reflect.Pointer {
+		err = &refusal{err} // a driver's error that is a value is the same as another of its code
 	}
 	t.noteRefusal(err)
 	if doomed && t.doom == nil && class == dialect.Conflict {
 		t.doom = err
 	}
+	return err
 }
+
+// A refusal is an error with an identity.
+type refusal struct{ error }
+
+// Unwrap returns the error.
+func (r *refusal) Unwrap() error { return r.error }
 
 func (t *transaction) noteRefusal(err error) {
 	if len(t.noted) == notedAtMost {
@@ -61,18 +73,21 @@ func (t *Tx) suspect(ctx context.Context, err error) {
 	defer t.mu.Unlock()
 	c := t.conn
 	d := c.pool.dialect
-	if class := d.Classify(err); !t.lent || t.doom != nil || c.broken || class != dialect.Conflict && class != dialect.Busy {
-		return
+	class := d.Classify(err)
+	if !t.lent || t.over != nil || t.aborted != nil || c.broken || class != dialect.Conflict && class != dialect.Busy {
+		return // it was seen, or can have come with no rows
 	}
 	t.closeRows()
-	probe := c.upkeep(ctx, d.Probe)
-	gone := d.ErrorsAbort && probe != nil && d.FromServer(probe)
-	if !d.ErrorsAbort && d.Outside(probe) {
-		gone, c.broken = true, !d.InProcess
-		t.over = fmt.Errorf("%w: the database has ended it before its time: %w", ErrFinished, err)
+	gone := false
+	if d.ErrorsAbort {
+		probe := c.upkeep(ctx, d.Probe)
+		gone = probe != nil && d.FromServer(probe)
+	} else {
+		t.look(ctx, nil)
+		gone = t.over != nil
 	}
 	if gone {
-		t.note(err, t.outer == nil || t.over != nil)
+		_ = t.note(err, t.outer == nil || t.over != nil)
 	}
 }
 
@@ -87,14 +102,14 @@ func (t *Tx) refusal(err error) error {
 	case err == nil || errors.Is(err, ErrCommitUnknown):
 		return err
 	case t.doom != nil:
-		if !errors.Is(err, t.doom) {
+		if !wraps(err, t.doom) {
 			err = fmt.Errorf("%w (because of: %w)", err, t.doom)
 		}
 		return &Refused{err, dialect.Conflict}
 	}
 	var busy error
 	for _, noted := range t.noted {
-		if !errors.Is(err, noted) {
+		if !wraps(err, noted) {
 			continue
 		}
 		if d.Classify(noted) != dialect.Busy {
@@ -106,4 +121,22 @@ func (t *Tx) refusal(err error) error {
 		return busy
 	}
 	return err
+}
+
+// wraps tells whether an error is in another one. Unlike errors.Is it does not ask them: a driver's errors can say that they
+// are the same as any of their number.
+func wraps(err, target error) bool {
+	if err == nil {
+		return false
+	}
+	if reflect.TypeOf(err).Kind() == reflect.Pointer && err == target {
+		return true
+	}
+	switch err := err.(type) {
+	case interface{ Unwrap() error }:
+		return wraps(err.Unwrap(), target)
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(err.Unwrap(), func(err error) bool { return wraps(err, target) })
+	}
+	return false
 }

@@ -22,7 +22,7 @@ type txKey struct{ pool *Pool }
 
 // Value finds the transaction, and else what the context around it has.
 func (c *txContext) Value(key any) any {
-	if key == (txKey{c.tx.conn.pool}) {
+	if key == (txKey{c.tx.conn.pool}) || key == (hooksKey{c.tx.conn.pool}) {
 		return c.tx
 	}
 	return c.Context.Value(key)

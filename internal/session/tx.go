@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +29,7 @@ type transaction struct {
 	noted      []error    // refusals on account of somebody else's
 	doom       error      // the one after which the whole transaction could only be rolled back
 	ended      ending
+	hooked     int // how many hooks were given
 }
 
 // A Tx is one level of a transaction: the whole, or a savepoint in it. It is a Querier for statements of this module, and
@@ -42,19 +42,27 @@ type Tx struct {
 	done  bool // guarded by mu
 	// aborted is the error after which the database does nothing any more at this level; guarded by mu.
 	aborted error
-	open    []*sql.Rows // that a caller was given at this level; guarded by mu
-
-	single []*sqlx.Row // that a caller was given at this level
-
-	watchdogs []*watchdog // over those
+	open    []lentRows // that callers were given at this level; guarded by mu
 
 	deadline time.Time // of the context of this level, or an earlier one around it
 
 	hooks hooks // guarded by mu
 }
 
-// singleAtMost bounds what is remembered of the sqlx.Rows: nearly all of them have been scanned at once, and are closed.
-const singleAtMost = 64
+// lentRows are what a caller was given by a query.
+type lentRows struct {
+	columns  interface{ Columns() ([]string, error) } // fails when they are closed
+	close    func()
+	watchdog *watchdog
+}
+
+func (r lentRows) closed() bool {
+	_, err := r.columns.Columns()
+	return err != nil
+}
+
+// lentAtMost is after how many it is looked which of them are closed: nearly all are.
+const lentAtMost = 64
 
 // guarded runs one statement, if this level is the one to run it.
 func guarded[R any](ctx context.Context, t *Tx, statement func(*Conn) (R, error)) (result R, err error) {
@@ -73,7 +81,7 @@ func guarded[R any](ctx context.Context, t *Tx, statement func(*Conn) (R, error)
 		if d := t.conn.pool.dialect; t.over == nil && d.ErrorsAbort && d.FromServer(err) {
 			t.aborted = err
 		}
-		t.note(err, t.over != nil || t.aborted != nil && t.outer == nil)
+		err = t.note(err, t.over != nil || t.aborted != nil && t.outer == nil)
 	}
 	return result, err
 }
@@ -268,7 +276,9 @@ func (t *Tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.
 	return lendRows(ctx, t, query, args, func(c *Conn, args []any) (*sql.Rows, error) {
 		defer c.attend(ctx)()
 		rows, err := c.Conn.QueryContext(ctx, query, args...)
-		t.remember(ctx, rows)
+		if err == nil {
+			t.remember(ctx, rows, func() { _ = rows.Close() })
+		}
 		return rows, err
 	})
 }
@@ -279,24 +289,18 @@ func (t *Tx) QueryxContext(ctx context.Context, query string, args ...any) (*sql
 		defer c.attend(ctx)()
 		rows, err := c.Conn.QueryxContext(ctx, query, args...)
 		if err == nil {
-			t.remember(ctx, rows.Rows)
+			t.remember(ctx, rows, func() { _ = rows.Close() })
 		}
 		return rows, err
 	})
 }
 
 // remember remembers rows that a caller was given, to close them if he does not.
-func (t *Tx) remember(ctx context.Context, rows *sql.Rows) {
-	if rows != nil {
-		t.open = append(t.open, rows)
-		t.attended(t.conn.attendRows(ctx, rows))
+func (t *Tx) remember(ctx context.Context, columns interface{ Columns() ([]string, error) }, close func()) {
+	if len(t.open) >= lentAtMost {
+		t.forgetClosed()
 	}
-}
-
-func (t *Tx) attended(w *watchdog) {
-	if w != nil {
-		t.watchdogs = append(t.watchdogs, w)
-	}
+	t.open = append(t.open, lentRows{columns, close, t.conn.attendRows(ctx, columns)})
 }
 
 // CloseRows closes the rows that a caller's function has left open, once it has returned.
@@ -309,54 +313,57 @@ func (t *Tx) CloseRows() {
 // closeRows closes the rows that callers have left open at this level: they would hold the connection for ever, and
 // keep the transaction from being committed.
 func (t *Tx) closeRows() {
-	rows, single := t.open, t.single
-	t.open, t.single = nil, nil
-	if len(rows)+len(single) == 0 {
+	open := t.open
+	t.open = nil
+	if len(open) == 0 {
 		return
 	}
 	closed := soon(func() { // it would wait for ever for one whose Scan has panicked in database/sql
-		for _, r := range rows {
-			_ = r.Close()
-		}
-		for _, r := range single {
-			_ = r.Scan() // closes it, and does nothing if it was scanned
+		for _, r := range open {
+			r.close()
 		}
 	})
 	if !closed && !t.conn.pool.dialect.InProcess {
 		t.conn.broken = true // nothing can be sent behind them
 	}
-	for _, w := range t.watchdogs {
-		w.stop()
+	for _, r := range open {
+		r.watchdog.stop()
 	}
-	t.watchdogs = nil
 }
 
 // reading tells whether rows that a caller was given are open still. On a connection across a network nothing can be
 // sent behind them.
 func (t *Tx) reading() bool {
 	for level := t; level != nil; level = level.outer {
-		if len(level.open)+len(level.single) == 0 {
-			continue
-		}
-		rows, single := slices.Clone(level.open), slices.Clone(level.single)
-		known := soon(func() { // it would wait for ever for one whose Scan has panicked in database/sql
-			rows = slices.DeleteFunc(rows, func(r *sql.Rows) bool { return closed(r) })
-			single = slices.DeleteFunc(single, func(r *sqlx.Row) bool { return closed(r) })
-		})
-		if !known {
-			return true
-		}
-		level.open, level.single = rows, single
-		if len(rows)+len(single) > 0 {
+		if level.forgetClosed(); len(level.open) > 0 {
 			return true
 		}
 	}
 	return false
 }
 
-func closed(rows interface{ Columns() ([]string, error) }) bool {
-	_, err := rows.Columns()
-	return err != nil
+// forgetClosed forgets the rows of this level that are closed.
+func (t *Tx) forgetClosed() {
+	if len(t.open) == 0 {
+		return
+	}
+	var open, closed []lentRows
+	known := soon(func() { // it would wait for ever for one whose Scan has panicked in database/sql
+		for _, r := range t.open {
+			if r.closed() {
+				closed = append(closed, r)
+			} else {
+				open = append(open, r)
+			}
+		}
+	})
+	if !known {
+		return
+	}
+	t.open = open
+	for _, r := range closed {
+		r.watchdog.stop()
+	}
 }
 
 var errReading = errors.New("raceproof: rows of an earlier query are still open in the transaction: read them to their end, or close them first")
@@ -364,14 +371,9 @@ var errReading = errors.New("raceproof: rows of an earlier query are still open 
 // QueryRowxContext runs a caller's query in the transaction.
 func (t *Tx) QueryRowxContext(ctx context.Context, query string, args ...any) *sqlx.Row {
 	row, err := lendRows(ctx, t, query, args, func(c *Conn, args []any) (*sqlx.Row, error) {
-		if len(t.single) == singleAtMost {
-			_ = t.single[0].Scan() // closes it
-			t.single = slices.Delete(t.single, 0, 1)
-		}
 		defer c.attend(ctx)()
 		row := c.Conn.QueryRowxContext(ctx, query, args...)
-		t.single = append(t.single, row)
-		t.attended(c.attendRows(ctx, row))
+		t.remember(ctx, row, func() { _ = row.Scan() }) // which closes it, and does nothing if it was scanned
 		return row, row.Err()
 	})
 	if row == nil {

@@ -42,7 +42,7 @@ func Sleep(ctx context.Context, d time.Duration) error {
 
 // Jitter returns a random duration up to d. Callers that failed together would otherwise come back together.
 func Jitter(d time.Duration) time.Duration {
-	return rand.N(d + 1)
+	return rand.N(max(d, d+1)) // the greatest there is has no successor
 }
 
 // The pauses between two tries for a lock that another process holds. The first is about one transaction on a fast
