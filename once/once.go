@@ -48,25 +48,28 @@ type options struct {
 
 // Payload is what the key stands for, such as the body of a request. Its JSON is hashed and stored with the key, and a
 // later call with the same key and another payload is refused with ErrKeyReused, instead of being given the result of work
-// that it did not ask for. No payload is a payload of its own. What JSON does not see, such as fields that are not
-// exported, is not compared.
+// that it did not ask for. No payload is a payload of its own. A []byte is compared byte by byte; what JSON does not see, such
+// as fields that are not exported or the spaces in a json.RawMessage, is not compared.
 func Payload(payload any) Option {
 	return func(o *options) { o.payload, o.payloads = payload, true }
 }
 
 // Do calls f in a transaction of db in which the key is inserted first, stores what f returns, and commits; or, if the key
 // is there, returns what was stored with it, and does not call f. Keys are compared byte for byte, and belong to the whole
-// database (or schema): put the name of the kind of work in front.
+// database (or schema): put the kind of work, and who the client is, in front of a key that a client has chosen, or one could
+// be given another's result; and see for yourself that the client's own part is not empty.
 //
 // The result is stored as JSON, and what comes back from that is what Do returns, to the first caller as to all others: so
 // R should be made for JSON. Of calls at the same time with one key one calls f; the others wait, and get its result, or,
-// if it fails, another one of them calls f. An error of f takes back everything, the key too, and is not stored: what
-// f's callers are to be told about a failure that is final belongs into R.
+// if it fails, another one of them calls f; who waits has a connection meanwhile. An error of f takes back everything, the key
+// too, and is not stored. What all are to be told about a failure that is final belongs into R; as that is no error, whatever
+// f has done before it is committed, so let f refuse first, or do the rest in a nested Transact.
 //
 // f is called again if the database refuses the transaction, as [raceproof.DB.Transact] does. If the answer to COMMIT is
 // lost, Do inserts the key again, on another connection, as long as the context lasts: then either the result is there, or f
 // is called again, in place of the one that was lost. In no case does the work of more than one call of f stay. Functions
-// given to DB.AfterCommit are dropped with the COMMIT whose answer was lost.
+// given to DB.AfterCommit are dropped with the COMMIT whose answer was lost, and when the result is found: Do can return no
+// error, and they were not called. What must be sent belongs into a table, in the same transaction.
 //
 // Called inside a transaction of db, Do is part of it: key, work and result are committed or rolled back with the rest,
 // also if that fails later for other reasons. Then it is the outermost Transact whose answer can be lost, and calling that
