@@ -21,9 +21,10 @@ import (
 // serialization failure, a deadlock or a certification conflict, whether it is a statement or COMMIT that is refused;
 // after an update of package optimistic, inside f, that came too late; and, if the context can end, when a lock was not
 // free for as long as the connection is set to wait. f must therefore do nothing that its transaction does not take back,
-// or leave that to [DB.AfterCommit]. A deadlock and the like doom the transaction also if f returns another error, or none;
-// a lock that was not free, one that a statement of f's own did not want to wait for (NOWAIT) among them, only if f returns
-// the error. If a nested Transact was refused, and its error was handled instead of returned, f
+// or leave that to [DB.AfterCommit]. A deadlock and the like of which f's own statements have told doom the transaction also
+// if f returns another error, or none. A lock that was not free, one that a statement did not want to wait for (NOWAIT) among
+// them, does not, and on PostgreSQL neither does what an updater has met, as each is a level of its own: there return the
+// error, or wrap it (%w). If a nested Transact was refused, and its error was handled instead of returned, f
 // has not failed and is not called again; nothing is done again inside a transaction. All other errors, and a COMMIT whose
 // answer was lost, end the attempts at once. How often is said by [Retry]; by default as in the zero [RetryPolicy].
 //

@@ -76,8 +76,9 @@ func Payload(payload any) Option {
 // again, with the same key, is what resolves it.
 //
 // The errors are f's own, as it is; those of raceproof.DB.Transact; ErrKey and ErrKeyReused; that of the encoding of the
-// payload or of R; a stored result that is none for R. raceproof.ErrLocked, with the context's error, says that the other
-// caller with the key was not through in time. An error means that nothing of the work was done by this call, unless it
+// payload or of R; a stored result that is none for R. If the other caller with the key was not through in time, it is the
+// context's error, and raceproof.ErrLocked where the server has said so (MariaDB does not before whole seconds are over). An
+// error means that nothing of the work was done by this call, though earlier ones with the key may have done it, unless it
 // wraps raceproof.ErrCommitUnknown, which then comes with the reason why that could not be resolved, most often the
 // context's end: call Do again with the same key and it will be.
 func Do[R any](ctx context.Context, db *raceproof.DB, key string, f func(context.Context) (R, error), opts ...Option) (result R, err error) {

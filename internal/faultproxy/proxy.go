@@ -123,7 +123,7 @@ func Contains(part string) func(text string) bool {
 	return func(text string) bool { return strings.Contains(strings.ToLower(text), part) }
 }
 
-// Prefix matches texts that begin so, in upper or lower case: Prefix("COMMIT").
+// Prefix matches texts that begin so, in upper or lower case: Prefix("INSERT").
 func Prefix(start string) func(text string) bool {
 	start = strings.ToLower(start)
 	return func(text string) bool { return strings.HasPrefix(strings.ToLower(strings.TrimSpace(text)), start) }

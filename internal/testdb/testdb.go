@@ -2,6 +2,7 @@
 package testdb
 
 import (
+	"net/url"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -17,7 +18,8 @@ import (
 // File returns the DSN of a new SQLite file that is gone after the test, in WAL mode unless a parameter says otherwise.
 func File(tb testing.TB, parameters ...string) string {
 	parameters = append(parameters, "_journal_mode=WAL", "_synchronous=OFF") // the driver takes the first of a name
-	return "file:" + filepath.Join(tb.TempDir(), "test.db") + "?" + strings.Join(parameters, "&")
+	file := &url.URL{Path: filepath.Join(tb.TempDir(), "test.db")}           // the names of subtests can have a #
+	return "file:" + file.EscapedPath() + "?" + strings.Join(parameters, "&")
 }
 
 // Open opens a pool of connections to a DSN, until the test ends.

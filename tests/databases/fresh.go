@@ -121,7 +121,7 @@ func (f *Fresh) DSN(o Options) string {
 	}
 	maps.Copy(parameters, o.Parameters)
 	if f.Kind == "" {
-		return "file:" + f.name + "?" + encode(parameters)
+		return "file:" + (&url.URL{Path: f.name}).EscapedPath() + "?" + encode(parameters) // the names of subtests can have a #
 	}
 	return f.onServer(f.name, o.Address, parameters)
 }
