@@ -134,8 +134,8 @@ func TestServerIsKilled(t *testing.T) {
 				for i := range numbers {
 					u, key := once.Wrap(patterns[i%len(patterns)].Updater), fmt.Sprint("award ", i)
 					wasUnknown := false
-					for last, limit := time.Now().Add(asked), patience; time.Now().Before(last); limit *= 2 { // who is not told is missed in the end
-						ctx, cancel := context.WithTimeout(t.Context(), min(limit, 2*time.Second))
+					for last, limit := time.Now().Add(asked), patience; time.Now().Before(last); limit = min(2*limit, longest) { // who is not told is missed in the end
+						ctx, cancel := context.WithTimeout(t.Context(), limit)
 						_, err := u.Update(once.WithKey(ctx, key), 7+int64(i)%2, world.Award(1))
 						cancel()
 						if err == nil {

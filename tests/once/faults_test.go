@@ -159,7 +159,7 @@ func (f *faulty) update(i int) {
 	}
 	key, r := fmt.Sprintf("award %d", i), i%hot
 	wasUnknown := false
-	for last, limit := time.Now().Add(asked), patience; ; limit *= 2 {
+	for last, limit := time.Now().Add(asked), patience; ; limit = min(2*limit, longest) {
 		// It may be another caller's fault that hits, so all must be able to end soon.
 		ctx, cancel := context.WithTimeoutCause(f.Context(), limit, errCause)
 		row, err := f.u.Update(once.WithKey(ctx, key), int64(100+r), world.Award(1))
@@ -194,7 +194,10 @@ func (f *faulty) update(i int) {
 }
 
 // patience is after which time a caller gives up first, and asks again; then he has more, for a slow machine's sake.
-const patience = 200 * time.Millisecond
+const (
+	patience = 200 * time.Millisecond
+	longest  = 8 * time.Second
+)
 
 // table adds up what was hit, and shows it.
 func (f *faulty) table(finals []int64, took time.Duration) string {

@@ -50,7 +50,7 @@ func TestProcessIsKilled(t *testing.T) {
 			}
 			kills := 0
 			for ; len(k.acked) < k.n; kills++ {
-				k.once(20 + rand.IntN(100))
+				k.once(10 + rand.IntN(70))
 			}
 			scores := map[int]map[int64]bool{}
 			for i, score := range k.acked {
