@@ -40,12 +40,14 @@ func TestGalera(t *testing.T) {
 		{"a transaction that has lost is dead", deadTransactions},
 		{"a conflict at COMMIT changes nothing", conflictAtCommit},
 		{"an update that has lost is made again", updatesAgain},
+		{"a transaction that has lost is made again", transactionsAgain},
 		{"a function whose other update has lost runs again", functionsAgain},
 		{"a lock is one of its node", locksOfNodes},
 		{"no update is lost on one node", noneLost},
 		{"an unprotected update is lost", naiveLoses},
 		{"no update is lost on all nodes", allNodes},
 		{"Galera loses updates that are prepared on all nodes", galeraLoses},
+		{"work is done once on all nodes", onceOnAllNodes},
 		{"quorum lost", quorumLost},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, c) })
