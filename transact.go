@@ -88,10 +88,10 @@ func (db *DB) Transact(ctx context.Context, f func(context.Context) error, opts 
 		err := once()
 		r, ok := err.(*session.Refused)
 		switch {
-		case !ok && !own && err != nil && ctx.Err() != nil && !errors.Is(err, ErrCommitUnknown):
-			return session.Late, err
-		case !ok:
+		case !ok && own:
 			return session.Final, err
+		case !ok:
+			return session.Lateness(ctx, err), err
 		case r.Class == dialect.Conflict:
 			return session.Again, also(ErrConflict, r.Err)
 		case ctx.Done() == nil: // the time to wait is over

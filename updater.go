@@ -56,6 +56,14 @@ func (b bound[T, C, A]) DB() *DB {
 	return nil
 }
 
+// Table returns the table of the updater that is bound, or "" if it tells none.
+func (b bound[T, C, A]) Table() string {
+	if u, ok := b.updater.(interface{ Table() string }); ok {
+		return u.Table()
+	}
+	return ""
+}
+
 // Err returns what is wrong with the updater that is bound.
 func (b bound[T, C, A]) Err() error {
 	if u, ok := b.updater.(interface{ Err() error }); ok {

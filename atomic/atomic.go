@@ -42,6 +42,9 @@ func (u *Updater[T]) Err() error { return u.err }
 // DB returns the DB that the updater was made with, or nil if it was made with mistakes.
 func (u *Updater[T]) DB() *raceproof.DB { return u.table.Of() }
 
+// Table returns the name of the table whose rows the updater changes, or "" if it was made with mistakes.
+func (u *Updater[T]) Table() string { return u.table.Name() }
+
 // Update applies the change to the row with the key in one statement, and returns the row as it is after it; on
 // PostgreSQL, and on SQLite outside a transaction, without what AFTER triggers make of it. On MariaDB and MySQL, which cannot
 // return it, the row is read in the same transaction. Fields of T that are no columns are zero. Every

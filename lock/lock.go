@@ -43,6 +43,9 @@ func (u *Updater[T]) Err() error { return u.err }
 // DB returns the DB that the updater was made with, or nil if it was made with mistakes.
 func (u *Updater[T]) DB() *raceproof.DB { return u.table.Of() }
 
+// Table returns the name of the table whose rows the updater changes, or "" if it was made with mistakes.
+func (u *Updater[T]) Table() string { return u.table.Name() }
+
 // Update locks the row with the key, calls change with it, writes the columns that change has changed, and returns
 // the row as it is then; fields of T that are no columns are zero in it. On PostgreSQL it is without what AFTER triggers
 // make of it. If change has changed nothing, nothing is written. The transaction that holds the lock travels
@@ -105,7 +108,7 @@ func (u *Updater[T]) change(ctx context.Context, tx *session.Tx, key row.Key, ch
 	if err := r.Apply(ctx, change); err != nil {
 		return nil, err
 	}
-	tx.CloseRows()
+	tx.CloseRows(ctx)
 	used := tx.Statements() != sent
 	if used && !r.Unchanged() {
 		// If the function has changed this very row in the transaction, writing would undo that.

@@ -80,7 +80,9 @@ func Payload(payload any) Option {
 // context's error, and raceproof.ErrLocked where the server has said so (MariaDB does not before whole seconds are over). An
 // error means that nothing of the work was done by this call, though earlier ones with the key may have done it, unless it
 // wraps raceproof.ErrCommitUnknown, which then comes with the reason why that could not be resolved, most often the
-// context's end: call Do again with the same key and it will be.
+// context's end: call Do again with the same key and it will be. As always, a statement of f's that commits what was done
+// before it (on MariaDB and MySQL whatever changes a table's definition does) leaves f's work half done, and here the key
+// without a result.
 func Do[R any](ctx context.Context, db *raceproof.DB, key string, f func(context.Context) (R, error), opts ...Option) (result R, err error) {
 	var o options
 	for _, option := range opts {
@@ -120,7 +122,11 @@ func Do[R any](ctx context.Context, db *raceproof.DB, key string, f func(context
 
 // encode returns the JSON that a result is stored as, and what will be read from it.
 func encode[R any](r R) (stored []byte, back R, err error) {
-	if stored, err = json.Marshal(r); err == nil {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // which would change what is JSON already
+	if err = encoder.Encode(r); err == nil {
+		stored = bytes.TrimSuffix(text.Bytes(), []byte("\n"))
 		err = json.Unmarshal(stored, &back)
 	}
 	return stored, back, err
@@ -224,6 +230,10 @@ func (w *work) attempt(ctx context.Context) error {
 // about says which key an error is about.
 func (w *work) about(err error) error { return fmt.Errorf("once: key %q: %w", w.key, err) }
 
+// errHalf: nobody else can see a key without a result.
+var errHalf = errors.New("it is the key of the work that this is part of, or of work that has committed before its end by a " +
+	"statement that changes a table's definition, in which case only Expire will remove it")
+
 // expiredAtMost bounds how often a key can be there when it is inserted and gone when it is read.
 const expiredAtMost = 16
 
@@ -254,7 +264,7 @@ func (w *work) insert(ctx context.Context, tx *session.Tx) (inserted bool, err e
 		case !found:
 			continue // Expire was faster
 		case stored == nil:
-			return false, w.about(errors.New("it is the key of the work that this is part of"))
+			return false, w.about(errHalf)
 		case !bytes.Equal(fingerprint, w.fingerprint):
 			err = ErrKeyReused
 		default:

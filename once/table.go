@@ -104,7 +104,8 @@ func Expire(ctx context.Context, db *raceproof.DB, age time.Duration) (n int64, 
 		if err != nil {
 			return n, fmt.Errorf("once: Expire: %w", err)
 		}
-		if n += deleted; found < expireAtOnce {
+		// In a transaction that still sees what others have deleted since, there can be many to find and none to delete.
+		if n += deleted; found < expireAtOnce || deleted == 0 {
 			return n, nil
 		}
 	}

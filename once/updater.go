@@ -17,6 +17,7 @@ import (
 type Updater[T, C any] struct {
 	updater raceproof.Updater[T, C]
 	db      *raceproof.DB
+	of      string           // the table, or else T
 	columns *mapping.Mapping // of T, nil if it is laid over no table
 	err     error
 }
@@ -41,6 +42,10 @@ func Wrap[T, C any](u raceproof.Updater[T, C]) *Updater[T, C] {
 	}
 	if of, ok := u.(interface{ DB() *raceproof.DB }); ok {
 		w.db = of.DB()
+	}
+	w.of = reflect.TypeFor[T]().String()
+	if of, ok := u.(interface{ Table() string }); ok && of.Table() != "" {
+		w.of = of.Table()
 	}
 	if w.db == nil {
 		w.err = fmt.Errorf("once: Wrap: %T does not tell its DB: it needs a method DB() *raceproof.DB", u)
@@ -71,7 +76,7 @@ func WithKey(ctx context.Context, key string) context.Context {
 
 // Update makes the update, or returns the row as it was after the update that was made with the context's key.
 //
-// What T and the change are, the row's key, and the change itself if JSON can express it, are the payload of [Do]: with the
+// The table (or T, if the updater that was wrapped has no method Table() string), what the change is, the row's key, and the change itself if JSON can express it, are the payload of [Do]: with the
 // context's key for another row, another kind of update, or an argument that is seen to be another, Update returns
 // ErrKeyReused. An atomic.Change can be expressed; functions cannot, and are not compared: raceproof.Bind makes an updater of
 // them whose arguments are.
@@ -92,7 +97,7 @@ func (u *Updater[T, C]) Update(ctx context.Context, key any, change C) (row T, e
 	case given != nil:
 		ours = *given
 		ctx = context.WithValue(ctx, keyOfContext{}, (*string)(nil))
-		opts = append(opts, Payload(payloadOf[T](key, change)))
+		opts = append(opts, Payload(payloadOf(u.of, key, change)))
 	case u.db.Pool().InTransaction(ctx):
 		return u.updater.Update(ctx, key, change)
 	default:
@@ -108,8 +113,8 @@ func (u *Updater[T, C]) Update(ctx context.Context, key any, change C) (row T, e
 }
 
 // payloadOf returns what is to be the same in every call with one key.
-func payloadOf[T any](key, change any) any {
-	payload := []any{reflect.TypeFor[T]().String(), key, fmt.Sprintf("%T", change)}
+func payloadOf(of string, key, change any) any {
+	payload := []any{of, key, fmt.Sprintf("%T", change)}
 	if data, err := json.Marshal(change); err == nil {
 		return append(payload, json.RawMessage(data))
 	}

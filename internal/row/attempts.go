@@ -32,10 +32,10 @@ func (t *Table[T]) Attempt(ctx context.Context, a *session.Attempts, f func() er
 			return session.Again, err // the function may not have wanted to wait
 		case class == dialect.Busy && ctx.Done() != nil:
 			return session.Wait, err
-		case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) && !own(err):
-			return session.Late, err
+		case own(err):
+			return session.Final, err
 		}
-		return session.Final, err
+		return session.Lateness(ctx, err), err
 	}, giveUp)
 }
 

@@ -67,6 +67,14 @@ func (t *Table[T]) Of() *raceproof.DB {
 	return t.db
 }
 
+// Name returns the table's name, empty if there is no table.
+func (t *Table[T]) Name() string {
+	if t == nil {
+		return ""
+	}
+	return t.Mapping.Table
+}
+
 // selects returns the statement that reads the row with a key. In a transaction it can lock the row, and then sees what
 // was committed last, which a plain SELECT need not, where a transaction goes on reading what it has begun with.
 func (t *Table[T]) selects(key Key, locks bool) dialect.Statement {

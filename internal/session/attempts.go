@@ -65,6 +65,14 @@ const (
 	Late
 )
 
+// Lateness returns Late if an error is the context's doing, and else Final.
+func Lateness(ctx context.Context, err error) Verdict {
+	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) && !errors.Is(err, ErrCommitUnknown) {
+		return Late
+	}
+	return Final
+}
+
 // ErrRetryBudget is documented in the root package.
 var ErrRetryBudget = errors.New("raceproof: the budget for further attempts is used up")
 

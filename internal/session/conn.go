@@ -28,6 +28,7 @@ type Conn struct {
 	restore  []string             // the statements that undo what was set on it
 	broken   bool                 // it must not be used by anybody else
 	dead     bool                 // and the database does not answer on it
+	stuck    bool                 // somebody reads on it, and nobody knows for how long
 	lent     bool                 // a caller's own statements ran on it, and may have left rows open
 	seated   bool                 // it takes one of the pool's seats
 	stubborn driver.Conn          // the driver's own, if its methods do not return when a context has ended
@@ -48,6 +49,8 @@ func (c *Conn) release() {
 		c.seated = false
 	}
 	switch {
+	case c.stuck:
+		go c.close()
 	case c.keepable && p.keep(c):
 	case turn || c.lent:
 		// Nobody must wait for a caller who still holds rows: those can be such that they cannot be closed.
@@ -61,13 +64,15 @@ func (c *Conn) release() {
 const patience = time.Second
 
 // soon calls f, does not wait for it any longer if that takes too long, and reports whether it is done.
-func soon(f func()) bool {
+func soon(f func()) bool { return within(patience, f) }
+
+func within(limit time.Duration, f func()) bool {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		f()
 	}()
-	t := time.NewTimer(patience)
+	t := time.NewTimer(limit)
 	defer t.Stop()
 	select {
 	case <-done:

@@ -118,6 +118,7 @@ func runAll(ctx context.Context, all []hook) {
 type Scope struct {
 	context.Context
 	pool *Pool
+	tx   *Tx // that the work will be part of, or nil
 
 	mu    sync.Mutex
 	hooks hooks
@@ -126,7 +127,7 @@ type Scope struct {
 }
 
 // Scope returns the context for such a function. End must be called.
-func (p *Pool) Scope(ctx context.Context) *Scope { return &Scope{Context: ctx, pool: p} }
+func (p *Pool) Scope(ctx context.Context) *Scope { return &Scope{Context: ctx, pool: p, tx: p.tx(ctx)} }
 
 // Value finds the scope, and else what the context around it has.
 func (s *Scope) Value(key any) any {
@@ -142,28 +143,34 @@ func (s *Scope) hook(add func(*hooks, int)) error {
 	if s.over {
 		return fmt.Errorf("%w: its function has returned", ErrFinished)
 	}
-	s.given++
-	add(&s.hooks, s.given)
+	if s.tx == nil {
+		s.given++
+		add(&s.hooks, s.given)
+		return nil
+	}
+	s.tx.mu.Lock()
+	defer s.tx.mu.Unlock()
+	s.tx.hooked++ // among those of the transaction it has its turn from now on
+	add(&s.hooks, s.tx.hooked)
 	return nil
 }
 
-// End calls what was given for the way the work has ended, or, inside a transaction that it is part of, leaves it to that.
-func (s *Scope) End(written bool, err error) {
+// End says how the work has ended: whether it came to be written, and with which error. What was given for that is called
+// or, inside a transaction that the work is part of, left to that.
+func (s *Scope) End(came bool, err error) {
 	s.mu.Lock()
 	h := s.hooks
 	s.over = true
 	s.mu.Unlock()
 	switch {
-	case written && err == nil:
-		for _, f := range h.afterCommit {
-			_ = s.pool.AfterCommit(s.Context, f.f) // refused only if that is over, and will be rolled back
-		}
-		if s.pool.InTransaction(s.Context) {
-			for _, f := range h.afterRollback {
-				_ = s.pool.AfterRollback(s.Context, f.f)
-			}
-		}
-	case !errors.Is(err, ErrCommitUnknown):
+	case !came || err != nil && !errors.Is(err, ErrCommitUnknown):
 		inOrder(s.Context, h.afterRollback)
+	case err != nil: // it is not known
+	case s.tx == nil:
+		inOrder(s.Context, h.afterCommit)
+	default:
+		s.tx.mu.Lock()
+		defer s.tx.mu.Unlock()
+		s.tx.hooks.adopt(&h)
 	}
 }

@@ -25,7 +25,7 @@ func (r *Refused) Error() string { return r.Err.Error() }
 func (r *Refused) Unwrap() error { return r.Err }
 
 // notedAtMost bounds the refusals that a transaction remembers: few survive one.
-const notedAtMost = 16
+const notedAtMost = 1000
 
 // note remembers an error of the database if it is a refusal on account of somebody else's, and whether the whole
 // transaction is doomed by it. A lock that was not free dooms nothing: it can be one that the function has not wanted to
@@ -66,22 +66,49 @@ func (t *Tx) Refuse(err error) {
 	t.noteRefusal(err)
 }
 
-// suspect looks into a refusal that a function has returned and that was not seen here: it can have come with the rows of
-// one of its own queries, or from elsewhere, such as another database. In the first case the transaction is gone.
+// learn takes over what rows have ended with that a caller was given: only he has been told so far.
+func (t *Tx) learn(ctx context.Context, r lentRows) {
+	if r.err == nil {
+		return
+	}
+	err := r.err()
+	d := t.conn.pool.dialect
+	if err == nil || !d.FromServer(err) {
+		return
+	}
+	ends := d.EndsTransaction(err)
+	if ends && t.over == nil {
+		t.over = fmt.Errorf("%w: the database has ended it: %w", ErrFinished, err)
+	}
+	if d.ErrorsAbort && t.aborted == nil {
+		t.aborted = err
+	}
+	if class := d.Classify(err); class == dialect.Conflict || class == dialect.Busy {
+		t.noteRefusal(err)
+		if class == dialect.Conflict && t.doom == nil && (ends || d.ErrorsAbort && t.outer == nil) {
+			t.doom = err
+		}
+	}
+}
+
+// suspect looks into a refusal that a function has returned and that was not seen here: it can have come with a row that a
+// QueryRowx has yielded, or from elsewhere, such as another database. In the first case the transaction is gone, or
+// aborted. It is not looked into if a statement of the function's can have committed it.
 func (t *Tx) suspect(ctx context.Context, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := t.conn
 	d := c.pool.dialect
 	class := d.Classify(err)
-	if !t.lent || t.over != nil || t.aborted != nil || c.broken || class != dialect.Conflict && class != dialect.Busy {
-		return // it was seen, or can have come with no rows
+	known := slices.ContainsFunc(t.noted, func(noted error) bool { return wraps(err, noted) })
+	if !t.unheard || t.strange || known || t.over != nil || c.broken || class != dialect.Conflict && class != dialect.Busy {
+		return
 	}
-	t.closeRows()
+	t.closeRows(ctx)
 	gone := false
 	if d.ErrorsAbort {
 		probe := c.upkeep(ctx, d.Probe)
-		gone = probe != nil && d.FromServer(probe)
+		gone = probe != nil && d.FromServer(probe) && !d.Outside(probe)
 	} else {
 		t.look(ctx, nil)
 		gone = t.over != nil
@@ -129,7 +156,7 @@ func wraps(err, target error) bool {
 	if err == nil {
 		return false
 	}
-	if reflect.TypeOf(err).Kind() == reflect.Pointer && err == target {
+	if reflect.ValueOf(err).Comparable() && err == target {
 		return true
 	}
 	switch err := err.(type) {

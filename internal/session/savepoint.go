@@ -45,7 +45,7 @@ func (t *Tx) savepoint(ctx context.Context) (*Tx, error) {
 
 // releaseSavepoint makes what was done at this level part of the one around it.
 func (t *Tx) releaseSavepoint(ctx context.Context) error {
-	t.CloseRows() // before anything is sent
+	t.CloseRows(ctx) // before anything is sent
 	_, err := guarded(ctx, t, func(c *Conn) (struct{}, error) {
 		text := "RELEASE SAVEPOINT " + t.name()
 		if !t.deadline.Equal(t.outer.deadline) {
@@ -76,7 +76,7 @@ func (t *Tx) waiting() string {
 func (t *Tx) rollbackToSavepoint(ctx context.Context) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.closeRows()
+	t.closeRows(ctx)
 	if t.over == nil && t.top != t {
 		t.over = fmt.Errorf("%w: a nested transaction has outlived the one around it", ErrFinished)
 	}

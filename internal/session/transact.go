@@ -149,7 +149,7 @@ func (t *Tx) do(ctx context.Context, f func(context.Context, *Tx) error, commit 
 func (t *Tx) commit(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.closeRows() // before anything is sent
+	t.closeRows(ctx) // before anything is sent
 	if err := t.usable(ctx); err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func (t *Tx) rollback(ctx context.Context) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for level := t.top; level != nil; level = level.outer {
-		level.closeRows()
+		level.closeRows(ctx)
 	}
 	t.over = ErrFinished
 	if t.conn.broken {

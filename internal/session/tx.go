@@ -29,7 +29,9 @@ type transaction struct {
 	noted      []error    // refusals on account of somebody else's
 	doom       error      // the one after which the whole transaction could only be rolled back
 	ended      ending
-	hooked     int // how many hooks were given
+	hooked     int  // how many hooks were given
+	strange    bool // a caller's statement was not plainly one that reads or writes rows
+	unheard    bool // rows were lent whose errors only their reader knows
 }
 
 // A Tx is one level of a transaction: the whole, or a savepoint in it. It is a Querier for statements of this module, and
@@ -53,6 +55,7 @@ type Tx struct {
 type lentRows struct {
 	columns  interface{ Columns() ([]string, error) } // fails when they are closed
 	close    func()
+	err      func() error // what they have ended with, once they are closed; nil if only their reader knows
 	watchdog *watchdog
 }
 
@@ -68,7 +71,7 @@ const lentAtMost = 64
 func guarded[R any](ctx context.Context, t *Tx, statement func(*Conn) (R, error)) (result R, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.conn.pool.dialect.InProcess && t.reading() {
+	if !t.conn.pool.dialect.InProcess && t.reading(ctx) {
 		return result, errReading
 	}
 	if err := t.usable(ctx); err != nil {
@@ -218,7 +221,7 @@ func lend[R any](ctx context.Context, t *Tx, query string, args []any, statement
 		}
 		t.lent, c.lent = true, true
 		if !plain(query) {
-			t.doubtful = true
+			t.doubtful, t.strange = true, true
 		}
 		result, err := statement(c, args)
 		if err != nil {
@@ -277,7 +280,7 @@ func (t *Tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.
 		defer c.attend(ctx)()
 		rows, err := c.Conn.QueryContext(ctx, query, args...)
 		if err == nil {
-			t.remember(ctx, rows, func() { _ = rows.Close() })
+			t.remember(ctx, rows, func() { _ = rows.Close() }, rows.Err)
 		}
 		return rows, err
 	})
@@ -289,53 +292,60 @@ func (t *Tx) QueryxContext(ctx context.Context, query string, args ...any) (*sql
 		defer c.attend(ctx)()
 		rows, err := c.Conn.QueryxContext(ctx, query, args...)
 		if err == nil {
-			t.remember(ctx, rows, func() { _ = rows.Close() })
+			t.remember(ctx, rows, func() { _ = rows.Close() }, rows.Err)
 		}
 		return rows, err
 	})
 }
 
 // remember remembers rows that a caller was given, to close them if he does not.
-func (t *Tx) remember(ctx context.Context, columns interface{ Columns() ([]string, error) }, close func()) {
+func (t *Tx) remember(ctx context.Context, columns interface{ Columns() ([]string, error) }, close func(), err func() error) {
 	if len(t.open) >= lentAtMost {
-		t.forgetClosed()
+		t.forgetClosed(ctx)
 	}
-	t.open = append(t.open, lentRows{columns, close, t.conn.attendRows(ctx, columns)})
+	t.open = append(t.open, lentRows{columns, close, err, t.conn.attendRows(ctx, columns)})
 }
 
 // CloseRows closes the rows that a caller's function has left open, once it has returned.
-func (t *Tx) CloseRows() {
+func (t *Tx) CloseRows(ctx context.Context) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.closeRows()
+	t.closeRows(ctx)
 }
 
 // closeRows closes the rows that callers have left open at this level: they would hold the connection for ever, and
 // keep the transaction from being committed.
-func (t *Tx) closeRows() {
+func (t *Tx) closeRows(ctx context.Context) {
 	open := t.open
 	t.open = nil
 	if len(open) == 0 {
 		return
 	}
-	closed := soon(func() { // it would wait for ever for one whose Scan has panicked in database/sql
+	wait := patience
+	if ctx.Err() != nil {
+		wait = grace
+	}
+	closed := within(wait, func() { // it would wait for ever for one whose Scan has panicked in database/sql
 		for _, r := range open {
 			r.close()
 		}
 	})
 	if !closed && !t.conn.pool.dialect.InProcess {
-		t.conn.broken = true // nothing can be sent behind them
+		t.conn.broken, t.conn.stuck = true, true // nothing can be sent behind them
 	}
 	for _, r := range open {
 		r.watchdog.stop()
+		if closed {
+			t.learn(ctx, r)
+		}
 	}
 }
 
 // reading tells whether rows that a caller was given are open still. On a connection across a network nothing can be
 // sent behind them.
-func (t *Tx) reading() bool {
+func (t *Tx) reading(ctx context.Context) bool {
 	for level := t; level != nil; level = level.outer {
-		if level.forgetClosed(); len(level.open) > 0 {
+		if level.forgetClosed(ctx); len(level.open) > 0 {
 			return true
 		}
 	}
@@ -343,13 +353,14 @@ func (t *Tx) reading() bool {
 }
 
 // forgetClosed forgets the rows of this level that are closed.
-func (t *Tx) forgetClosed() {
-	if len(t.open) == 0 {
+func (t *Tx) forgetClosed(ctx context.Context) {
+	all := t.open
+	if len(all) == 0 {
 		return
 	}
 	var open, closed []lentRows
 	known := soon(func() { // it would wait for ever for one whose Scan has panicked in database/sql
-		for _, r := range t.open {
+		for _, r := range all {
 			if r.closed() {
 				closed = append(closed, r)
 			} else {
@@ -363,6 +374,7 @@ func (t *Tx) forgetClosed() {
 	t.open = open
 	for _, r := range closed {
 		r.watchdog.stop()
+		t.learn(ctx, r)
 	}
 }
 
@@ -373,7 +385,11 @@ func (t *Tx) QueryRowxContext(ctx context.Context, query string, args ...any) *s
 	row, err := lendRows(ctx, t, query, args, func(c *Conn, args []any) (*sqlx.Row, error) {
 		defer c.attend(ctx)()
 		row := c.Conn.QueryRowxContext(ctx, query, args...)
-		t.remember(ctx, row, func() { _ = row.Scan() }) // which closes it, and does nothing if it was scanned
+		if err := row.Err(); err != nil {
+			t.noteRefusal(err) // as the caller will see it
+		}
+		t.unheard = true
+		t.remember(ctx, row, func() { _ = row.Scan() }, nil) // which closes it, and does nothing if it was scanned
 		return row, row.Err()
 	})
 	if row == nil {
