@@ -27,7 +27,7 @@ func (c Change) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 func text(n node) string {
 	switch n := n.(type) {
 	case field:
-		return string(n)
+		return "F(" + string(n) + ")" // a column can be called true
 	case literal:
 		switch v := n.value.(type) {
 		case nil:
@@ -36,6 +36,8 @@ func text(n node) string {
 			return fmt.Sprintf("x'%x'", v)
 		case string:
 			return fmt.Sprintf("%q", v)
+		case float64: // divides otherwise than an integer
+			return fmt.Sprintf("%gf", v)
 		case time.Time:
 			return v.UTC().Format(time.RFC3339Nano)
 		}

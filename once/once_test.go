@@ -248,6 +248,10 @@ func TestWrapBadInput(t *testing.T) {
 	} {
 		assert.EqualError(t, err, want)
 	}
+	var none *lock.Updater[player] // nil, and an Updater all the same
+	assert.EqualError(t, once.Wrap(none).Err(), "once: Wrap: the updater is nil")
+	_, err = once.Wrap(none).Update(t.Context(), 7, nil)
+	assert.EqualError(t, err, "once: Wrap: the updater is nil")
 	_, err = once.Wrap(other{}).Update(t.Context(), 7, 1)
 	assert.ErrorContains(t, err, "does not tell its DB")
 	_, err = once.Do(t.Context(), nil, "a", func(context.Context) (int, error) { return 0, nil })

@@ -67,27 +67,39 @@ func (t *Tx) Refuse(err error) {
 }
 
 // learn takes over what rows have ended with that a caller was given: only he has been told so far.
-func (t *Tx) learn(ctx context.Context, r lentRows) {
-	if r.err == nil {
-		return
-	}
-	err := r.err()
-	d := t.conn.pool.dialect
-	if err == nil || !d.FromServer(err) {
-		return
-	}
-	ends := d.EndsTransaction(err)
-	if ends && t.over == nil {
-		t.over = fmt.Errorf("%w: the database has ended it: %w", ErrFinished, err)
-	}
-	if d.ErrorsAbort && t.aborted == nil {
-		t.aborted = err
-	}
-	if class := d.Classify(err); class == dialect.Conflict || class == dialect.Busy {
-		t.noteRefusal(err)
-		if class == dialect.Conflict && t.doom == nil && (ends || d.ErrorsAbort && t.outer == nil) {
-			t.doom = err
+func (t *Tx) learn(closed []lentRows) {
+	c := t.conn
+	d := c.pool.dialect
+	lost := false
+	for _, r := range closed {
+		r.watchdog.stop()
+		if r.err == nil {
+			continue
 		}
+		err := r.err()
+		if err == nil {
+			continue
+		}
+		if !d.FromServer(err) {
+			lost = true
+			continue
+		}
+		ends := d.EndsTransaction(err)
+		if ends && t.over == nil {
+			t.over = fmt.Errorf("%w: the database has ended it: %w", ErrFinished, err)
+		}
+		if d.ErrorsAbort && t.aborted == nil {
+			t.aborted = err
+		}
+		if class := d.Classify(err); class == dialect.Conflict || class == dialect.Busy {
+			t.noteRefusal(err)
+			if class == dialect.Conflict && t.doom == nil && (ends || d.ErrorsAbort && t.outer == nil) {
+				t.doom = err
+			}
+		}
+	}
+	if lost && len(t.open) == 0 && !c.answers() {
+		c.broken, c.dead = true, true // a COMMIT on it would be taken for one whose answer is lost
 	}
 }
 

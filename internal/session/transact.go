@@ -149,7 +149,10 @@ func (t *Tx) do(ctx context.Context, f func(context.Context, *Tx) error, commit 
 func (t *Tx) commit(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.closeRows(ctx) // before anything is sent
+	t.closeRows(ctx)                   // before anything is sent
+	if err := Ended(ctx); err != nil { // while they were closed
+		return err
+	}
 	if err := t.usable(ctx); err != nil {
 		return err
 	}

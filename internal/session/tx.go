@@ -71,7 +71,7 @@ const lentAtMost = 64
 func guarded[R any](ctx context.Context, t *Tx, statement func(*Conn) (R, error)) (result R, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.conn.pool.dialect.InProcess && t.reading(ctx) {
+	if !t.conn.pool.dialect.InProcess && t.reading() {
 		return result, errReading
 	}
 	if err := t.usable(ctx); err != nil {
@@ -301,7 +301,7 @@ func (t *Tx) QueryxContext(ctx context.Context, query string, args ...any) (*sql
 // remember remembers rows that a caller was given, to close them if he does not.
 func (t *Tx) remember(ctx context.Context, columns interface{ Columns() ([]string, error) }, close func(), err func() error) {
 	if len(t.open) >= lentAtMost {
-		t.forgetClosed(ctx)
+		t.forgetClosed()
 	}
 	t.open = append(t.open, lentRows{columns, close, err, t.conn.attendRows(ctx, columns)})
 }
@@ -333,19 +333,20 @@ func (t *Tx) closeRows(ctx context.Context) {
 	if !closed && !t.conn.pool.dialect.InProcess {
 		t.conn.broken, t.conn.stuck = true, true // nothing can be sent behind them
 	}
-	for _, r := range open {
-		r.watchdog.stop()
-		if closed {
-			t.learn(ctx, r)
+	if closed {
+		t.learn(open)
+	} else {
+		for _, r := range open {
+			r.watchdog.stop()
 		}
 	}
 }
 
 // reading tells whether rows that a caller was given are open still. On a connection across a network nothing can be
 // sent behind them.
-func (t *Tx) reading(ctx context.Context) bool {
+func (t *Tx) reading() bool {
 	for level := t; level != nil; level = level.outer {
-		if level.forgetClosed(ctx); len(level.open) > 0 {
+		if level.forgetClosed(); len(level.open) > 0 {
 			return true
 		}
 	}
@@ -353,7 +354,7 @@ func (t *Tx) reading(ctx context.Context) bool {
 }
 
 // forgetClosed forgets the rows of this level that are closed.
-func (t *Tx) forgetClosed(ctx context.Context) {
+func (t *Tx) forgetClosed() {
 	all := t.open
 	if len(all) == 0 {
 		return
@@ -372,10 +373,7 @@ func (t *Tx) forgetClosed(ctx context.Context) {
 		return
 	}
 	t.open = open
-	for _, r := range closed {
-		r.watchdog.stop()
-		t.learn(ctx, r)
-	}
+	t.learn(closed)
 }
 
 var errReading = errors.New("raceproof: rows of an earlier query are still open in the transaction: read them to their end, or close them first")

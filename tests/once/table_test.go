@@ -183,6 +183,63 @@ func TestExpireWhileWorkIsDone(t *testing.T) {
 	})
 }
 
+// Where rows are locked, work that takes long keeps neither Expire from deleting old keys nor, by way of that, others from
+// inserting new ones: however the old ones fill the transactions that they are deleted in.
+func TestExpireHoldsUpNobody(t *testing.T) {
+	for _, old := range []int{5, 500, 1200} {
+		t.Run(fmt.Sprint(old), func(t *testing.T) {
+			onAll(t, func(t *testing.T, w *world.World) {
+				_, other := w.Open(databases.Options{})
+				values := strings.TrimSuffix(strings.Repeat(`(?, '', '1', `+string(w.Dialect.Now)+`), `, old), ", ")
+				var ids []any
+				for i := range old {
+					ids = append(ids, fmt.Appendf(nil, "%x", i*7919%old)) // in no order
+				}
+				w.Look.MustExec(w.Look.Rebind(`INSERT INTO raceproof_once (id, fingerprint, result, created) VALUES `+values), ids...)
+				age(w, 4, `result IS NOT NULL`)
+
+				there, leave := make(chan struct{}), make(chan struct{})
+				slow, expired := make(chan error, 1), make(chan error, 1)
+				go func() {
+					_, err := once.Do(minute(t), w.DB, "slow", func(context.Context) (int, error) {
+						close(there)
+						<-leave
+						return 1, nil
+					})
+					slow <- err
+				}()
+				<-there
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // all of it takes a fraction of one
+				defer cancel()
+				go func() {
+					n, err := once.Expire(ctx, other, time.Hour)
+					assert.Equal(t, int64(old), n)
+					expired <- err
+				}()
+				for i := range 20 {
+					for _, key := range []string{"!", "slow", "~"} { // before, beside and behind the others
+						_, err := once.Do(ctx, w.DB, fmt.Sprint(key, i), one)
+						if !assert.NoError(t, err) {
+							cancel() // else each of them would wait
+						}
+					}
+				}
+				assert.NoError(t, <-expired)
+				_, err := once.Do(ctx, w.DB, "after it", one)
+				assert.NoError(t, err)
+				select {
+				case err := <-slow:
+					assert.Fail(t, "the slow one is not slow", "%v", err)
+				default:
+				}
+				close(leave)
+				require.NoError(t, <-slow)
+				assert.Equal(t, 62, keys(t, w))
+			}, onServers...)
+		})
+	}
+}
+
 func TestCreateTableTogether(t *testing.T) {
 	onAll(t, func(t *testing.T, w *world.World) {
 		for round := range 10 {

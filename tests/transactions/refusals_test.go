@@ -46,7 +46,7 @@ var refusals = []refusal{
 			return parameter(d, "", "innodb_snapshot_isolation", "ON")
 		}},
 	{name: "a row that was changed, among those of a query", on: onPostgres, options: byDefault, level: sql.LevelRepeatableRead,
-		provoke: changedAmongRows, dooms: nowhere, want: raceproof.ErrConflict},
+		provoke: changedAmongRows, dooms: everywhere, want: raceproof.ErrConflict},
 	{name: "a row that was changed, by an updater", on: onPostgres, options: byDefault, level: sql.LevelRepeatableRead,
 		provoke: func(t *testing.T, ctx context.Context, w *world.World) error {
 			_, err := scoreOf(ctx, w.DB, 8)
