@@ -40,7 +40,8 @@ import (
 //
 // # Errors
 //
-// An error means that nothing was changed, unless it wraps ErrCommitUnknown. It is a *[RetryError] that wraps ErrConflict
+// An error means that nothing was changed, unless it wraps ErrCommitUnknown, or f itself has committed: on MariaDB and MySQL
+// a statement that changes a table's definition does, and what f has done before it stays. It is a *[RetryError] that wraps ErrConflict
 // (or ErrLocked, for a lock that was not free in time) if attempts were used up, or were ended by the context or by the
 // policy's budget; ErrUnsupported or ErrNested if an option cannot be honoured, before anything was done; the context's
 // error and cause, if it has ended.
@@ -49,7 +50,7 @@ import (
 // disk on SQLite, a lost connection, or because f has ended it by a statement of its own, every later statement and Transact
 // itself return an error that wraps ErrFinished, also if f has swallowed the first. On PostgreSQL any error of a statement
 // does that to the level that it was sent at: put what may fail into a Transact of its own. Leave COMMIT and ROLLBACK to
-// Transact.
+// Transact. If f sets lock_timeout by itself (SET LOCAL), that is lost behind a nested call with an earlier deadline.
 func (db *DB) Transact(ctx context.Context, f func(context.Context) error, opts ...TransactOption) error {
 	if f == nil {
 		return errors.New("raceproof: Transact: the function is nil")
@@ -181,7 +182,8 @@ func (db *DB) AfterCommit(ctx context.Context, f func(context.Context)) error {
 // attempt, or of the nested call alone, in the order in which they were given, with the context that this Transact was
 // given, and before it returns or makes another attempt. It is for what a transaction does not take back. f is dropped
 // when the whole transaction is committed, and when the answer to COMMIT is lost: then it is not known what to do.
-// Without a transaction nothing can be rolled back, and f is never called.
+// In a function given to package optimistic that is when its row is not written. Without either nothing can be rolled back,
+// and f is never called.
 //
 // What is said of AfterCommit's panics and errors holds here too.
 func (db *DB) AfterRollback(ctx context.Context, f func(context.Context)) error {
