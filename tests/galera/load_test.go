@@ -172,6 +172,7 @@ func naiveLoses(t *testing.T, c *cluster) {
 		scores = append(scores, n.player(t, id).Score+1)
 	}
 	for i, n := range c[:2] {
+		n.player(t, id) // so that it has the other's change, or it could refuse its own
 		n.look.MustExec(`UPDATE players SET score = ?, version = version + 1 WHERE id = ?`, scores[i], id)
 	}
 	assert.Error(t, lost(c[0].player(t, id), scores))
