@@ -35,7 +35,8 @@ func read(rows interface {
 	return n, rows.Err()
 }
 
-// A server that falls silent in the middle of a caller's rows holds nobody for long after the end of his context.
+// A server that falls silent in the middle of a caller's rows holds nobody for long after the end of his context: neither
+// who reads them, nor who has left them to be closed.
 func TestSilenceInRows(t *testing.T) {
 	each(t, onServers, func(t *testing.T, d databases.Database) {
 		w := world.New(t, d, databases.Options{})
@@ -67,6 +68,13 @@ func TestSilenceInRows(t *testing.T) {
 			},
 			"Exec": func(ctx context.Context, ext sqlx.ExtContext) error {
 				_, err := ext.ExecContext(ctx, query)
+				return err
+			},
+			"rows left open": func(ctx context.Context, ext sqlx.ExtContext) error {
+				rows, err := ext.QueryContext(ctx, query)
+				if err == nil {
+					assert.True(t, rows.Next(), "they have begun to come")
+				}
 				return err
 			},
 		} {
