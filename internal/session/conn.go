@@ -64,16 +64,25 @@ func (c *Conn) release() {
 const patience = time.Second
 
 // soon calls f, does not wait for it any longer if that takes too long, and reports whether it is done.
-func soon(f func()) bool { return within(patience, f) }
+func soon(f func()) bool { return soonFor(context.Background(), f) }
 
-func within(limit time.Duration, f func()) bool {
+// soonFor is soon for a caller who does not wait for long when his context has ended.
+func soonFor(ctx context.Context, f func()) bool {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		f()
 	}()
-	t := time.NewTimer(limit)
+	t := time.NewTimer(patience)
 	defer t.Stop()
+	select {
+	case <-done:
+		return true
+	case <-t.C:
+		return false
+	case <-ctx.Done():
+		t.Reset(grace)
+	}
 	select {
 	case <-done:
 		return true

@@ -321,11 +321,7 @@ func (t *Tx) closeRows(ctx context.Context) {
 	if len(open) == 0 {
 		return
 	}
-	wait := patience
-	if ctx.Err() != nil {
-		wait = grace
-	}
-	closed := within(wait, func() { // it would wait for ever for one whose Scan has panicked in database/sql
+	closed := soonFor(ctx, func() { // it would wait for ever for one whose Scan has panicked in database/sql
 		for _, r := range open {
 			r.close()
 		}
