@@ -55,7 +55,7 @@ func certificationFails(t *testing.T, c *cluster) {
 	for ; c[0].status("wsrep_local_cert_failures") == before && rounds < 1000; rounds++ {
 		require.NoError(t, try(conn, `START TRANSACTION`))
 		require.NoError(t, try(conn, `UPDATE players SET score = score + 1 WHERE id = ?`, id))
-		c[1].look.MustExec(`UPDATE players SET score = score + 100, version = version + 1 WHERE id = ?`, id)
+		c[1].change(t, `UPDATE players SET score = score + 100, version = version + 1 WHERE id = ?`, id)
 		err := try(conn, `COMMIT`)
 		require.Equal(t, conflict, verdictOf(t, err), "%v", err)
 		c.is(t, Player{id, 100 * (rounds + 1), rounds + 1})

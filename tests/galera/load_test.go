@@ -173,7 +173,7 @@ func naiveLoses(t *testing.T, c *cluster) {
 	}
 	for i, n := range c[:2] {
 		n.player(t, id) // so that it has the other's change, or it could refuse its own
-		n.look.MustExec(`UPDATE players SET score = ?, version = version + 1 WHERE id = ?`, scores[i], id)
+		n.change(t, `UPDATE players SET score = ?, version = version + 1 WHERE id = ?`, scores[i], id)
 	}
 	assert.Error(t, lost(c[0].player(t, id), scores))
 	c.is(t, Player{id, 1, 2})
