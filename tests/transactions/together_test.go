@@ -97,7 +97,7 @@ func TestNoWriteSkew(t *testing.T) {
 			all.Wait()
 			assert.Equal(t, int64(1), w.Row(7).Score+w.Row(8).Score, "round %d", round)
 			if w.Kind != "" {
-				assert.Equal(t, int64(3), calls.Load(), "one of them was refused")
+				assert.GreaterOrEqual(t, calls.Load(), int64(3), "one of them was refused") // PostgreSQL may refuse more than it must
 			}
 			if onPostgres(w.Database) {
 				assert.Equal(t, int64(2), committing.Load(), "at COMMIT")
