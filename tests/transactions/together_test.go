@@ -100,7 +100,7 @@ func TestNoWriteSkew(t *testing.T) {
 				assert.GreaterOrEqual(t, calls.Load(), int64(3), "one of them was refused") // PostgreSQL may refuse more than it must
 			}
 			if onPostgres(w.Database) {
-				assert.Equal(t, int64(2), committing.Load(), "at COMMIT")
+				assert.GreaterOrEqual(t, committing.Load(), int64(2), "at COMMIT")
 			}
 			w.Reset()
 		}
