@@ -41,10 +41,10 @@ import (
 // # Errors
 //
 // An error means that nothing was changed, unless it wraps ErrCommitUnknown, or f itself has committed: on MariaDB and MySQL
-// a statement that changes a table's definition does, and what f has done before it stays. It is a *[RetryError] that wraps ErrConflict
-// (or ErrLocked, for a lock that was not free in time) if attempts were used up, or were ended by the context or by the
-// policy's budget; ErrUnsupported or ErrNested if an option cannot be honoured, before anything was done; the context's
-// error and cause, if it has ended.
+// a statement that changes a table's definition does, and what f has done before it stays. It is a *[RetryError] that
+// wraps ErrConflict (or ErrLocked, for a lock that was not free in time) if attempts were used up, or were ended by the
+// context or by the policy's budget; ErrUnsupported or ErrNested if an option cannot be honoured, before anything was done;
+// the context's error and cause, if it has ended.
 //
 // If the database has given up the whole transaction, because of a deadlock on MariaDB, an interrupted write or a full
 // disk on SQLite, a lost connection, or because f has ended it by a statement of its own, every later statement and Transact
@@ -167,8 +167,8 @@ var ErrNested = errors.New("raceproof: inside another transaction")
 // that returns. In a function given to package optimistic, which is no transaction, that is when its row is written. Without
 // either, f is called at once.
 //
-// f is dropped if the transaction, the attempt, the update or the nested Transact in which it was given is rolled back. It is dropped
-// too if the answer to COMMIT is lost (ErrCommitUnknown), and of course if the process ends before its turn: what must
+// f is dropped if the transaction, the attempt, the update or the nested Transact in which it was given is rolled back. It
+// is dropped too if the answer to COMMIT is lost (ErrCommitUnknown), and of course if the process ends before its turn: what must
 // happen belongs into the transaction, as a row of an outbox for example. A panic of f goes on when the functions behind it
 // were called.
 //

@@ -127,7 +127,9 @@ type Scope struct {
 }
 
 // Scope returns the context for such a function. End must be called.
-func (p *Pool) Scope(ctx context.Context) *Scope { return &Scope{Context: ctx, pool: p, tx: p.tx(ctx)} }
+func (p *Pool) Scope(ctx context.Context) *Scope {
+	return &Scope{Context: ctx, pool: p, tx: p.Current(ctx)}
+}
 
 // Value finds the scope, and else what the context around it has.
 func (s *Scope) Value(key any) any {

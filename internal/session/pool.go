@@ -64,7 +64,7 @@ type Querier interface {
 // Read calls f to run reading statements: in the context's transaction, or else on a connection of the pool. f is
 // called again as long as its statement is refused because of a lock, until the time to wait for one is over.
 func (p *Pool) Read(ctx context.Context, f func(Querier) error) error {
-	t := p.tx(ctx)
+	t := p.Current(ctx)
 	if t == nil {
 		return p.single(ctx, reading, f)
 	}

@@ -31,18 +31,27 @@ const notedAtMost = 1000
 // transaction is doomed by it. A lock that was not free dooms nothing: it can be one that the function has not wanted to
 // wait for, and what it makes of that is its own affair. It returns the error by which the refusal will be known again.
 func (t *transaction) note(err error, doomed bool) error {
-	class := t.conn.pool.dialect.Classify(err)
-	if class != dialect.Conflict && class != dialect.Busy {
-		return err
-	}
-	if reflect.TypeOf(err).Kind() != reflect.Pointer {
+	if err != nil && t.refuses(err) && reflect.TypeOf(err).Kind() != reflect.Pointer {
 		err = &refusal{err} // a driver's error that is a value is the same as another of its code
 	}
-	t.noteRefusal(err)
-	if doomed && t.doom == nil && class == dialect.Conflict {
+	t.noteAsIs(err, doomed)
+	return err
+}
+
+// noteAsIs is note for an error that the caller has got already.
+func (t *transaction) noteAsIs(err error, doomed bool) {
+	if !t.refuses(err) {
+		return
+	}
+	t.addRefusal(err)
+	if doomed && t.doom == nil && t.conn.pool.dialect.Classify(err) == dialect.Conflict {
 		t.doom = err
 	}
-	return err
+}
+
+func (t *transaction) refuses(err error) bool {
+	class := t.conn.pool.dialect.Classify(err)
+	return class == dialect.Conflict || class == dialect.Busy
 }
 
 // A refusal is an error with an identity.
@@ -51,7 +60,7 @@ type refusal struct{ error }
 // Unwrap returns the error.
 func (r *refusal) Unwrap() error { return r.error }
 
-func (t *transaction) noteRefusal(err error) {
+func (t *transaction) addRefusal(err error) {
 	if len(t.noted) == notedAtMost {
 		t.noted = t.noted[1:]
 	}
@@ -63,7 +72,7 @@ func (t *transaction) noteRefusal(err error) {
 func (t *Tx) Refuse(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.noteRefusal(err)
+	t.addRefusal(err)
 }
 
 // learn takes over what rows have ended with that a caller was given: only he has been told so far.
@@ -91,12 +100,7 @@ func (t *Tx) learn(closed []lentRows) {
 		if d.ErrorsAbort && t.aborted == nil {
 			t.aborted = err
 		}
-		if class := d.Classify(err); class == dialect.Conflict || class == dialect.Busy {
-			t.noteRefusal(err)
-			if class == dialect.Conflict && t.doom == nil && (ends || d.ErrorsAbort && t.outer == nil) {
-				t.doom = err
-			}
-		}
+		t.noteAsIs(err, ends || d.ErrorsAbort && t.outer == nil)
 	}
 	if lost && len(t.open) == 0 && !c.answers() {
 		c.broken, c.dead = true, true // a COMMIT on it would be taken for one whose answer is lost
@@ -111,9 +115,8 @@ func (t *Tx) suspect(ctx context.Context, err error) {
 	defer t.mu.Unlock()
 	c := t.conn
 	d := c.pool.dialect
-	class := d.Classify(err)
 	known := slices.ContainsFunc(t.noted, func(noted error) bool { return wraps(err, noted) })
-	if !t.unheard || t.strange || known || t.over != nil || c.broken || class != dialect.Conflict && class != dialect.Busy {
+	if !t.unheard || t.strange || known || t.over != nil || c.broken || !t.refuses(err) {
 		return
 	}
 	t.closeRows(ctx)
@@ -126,7 +129,7 @@ func (t *Tx) suspect(ctx context.Context, err error) {
 		gone = t.over != nil
 	}
 	if gone {
-		_ = t.note(err, t.outer == nil || t.over != nil)
+		t.noteAsIs(err, t.outer == nil || t.over != nil)
 	}
 }
 

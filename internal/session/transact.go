@@ -28,20 +28,18 @@ func (c *txContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-func (p *Pool) tx(ctx context.Context) *Tx {
+// InTransaction tells whether the context carries a transaction of this pool.
+func (p *Pool) InTransaction(ctx context.Context) bool { return p.Current(ctx) != nil }
+
+// Current returns the context's transaction, or nil.
+func (p *Pool) Current(ctx context.Context) *Tx {
 	t, _ := ctx.Value(txKey{p}).(*Tx)
 	return t
 }
 
-// InTransaction tells whether the context carries a transaction of this pool.
-func (p *Pool) InTransaction(ctx context.Context) bool { return p.tx(ctx) != nil }
-
-// Current returns the context's transaction, or nil.
-func (p *Pool) Current(ctx context.Context) *Tx { return p.tx(ctx) }
-
 // Ext returns the handle for a caller's own statements: the context's transaction, or else the pool.
 func (p *Pool) Ext(ctx context.Context) sqlx.ExtContext {
-	if t := p.tx(ctx); t != nil {
+	if t := p.Current(ctx); t != nil {
 		return t
 	}
 	return p.db
@@ -69,7 +67,7 @@ func (p *Pool) TransactWith(ctx context.Context, o TxOptions, f func(context.Con
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
-	if outer := p.tx(ctx); outer != nil {
+	if outer := p.Current(ctx); outer != nil {
 		return outer.nested(ctx, o, f)
 	}
 	if o.Isolation == sql.LevelDefault {

@@ -379,9 +379,7 @@ func (t *Tx) QueryRowxContext(ctx context.Context, query string, args ...any) *s
 	row, err := lendRows(ctx, t, query, args, func(c *Conn, args []any) (*sqlx.Row, error) {
 		defer c.attend(ctx)()
 		row := c.Conn.QueryRowxContext(ctx, query, args...)
-		if err := row.Err(); err != nil {
-			t.noteRefusal(err) // as the caller will see it
-		}
+		t.noteAsIs(row.Err(), false) // as the caller will see it
 		t.unheard = true
 		t.remember(ctx, row, func() { _ = row.Scan() }, nil) // which closes it, and does nothing if it was scanned
 		return row, row.Err()

@@ -214,6 +214,11 @@ func TestNotMadeAgain(t *testing.T) {
 				require.Error(t, err)
 				return errors.Join(errOwn, err)
 			}, errOwn},
+			"a constraint, by a query of one row": {func(ctx context.Context) error {
+				err := w.DB.Ext(ctx).QueryRowxContext(ctx, violate).Scan(new(int))
+				require.Error(t, err)
+				return errors.Join(errOwn, err)
+			}, errOwn},
 			"no row": {func(ctx context.Context) error {
 				_, err := w.Pattern("lock").Update(ctx, 99, world.Award(1))
 				return err
