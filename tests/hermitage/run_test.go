@@ -124,8 +124,9 @@ const pace = 5 * time.Millisecond
 // quiet returns when everything that was sent has returned, or waits for a lock that somebody holds who does not wait.
 func (r *run) quiet(ctx context.Context) error {
 	for {
-		var running []int64
+		var running, ours []int64
 		for _, s := range r.sessions {
+			ours = append(ours, s.id)
 			if s.running != nil {
 				running = append(running, s.id)
 			}
@@ -148,7 +149,7 @@ func (r *run) quiet(ctx context.Context) error {
 		if seen.err != nil {
 			return seen.err
 		}
-		if !seen.stuck(running) {
+		if !seen.stuck(running, ours) {
 			continue
 		}
 		for _, s := range r.sessions {
