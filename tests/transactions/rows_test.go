@@ -107,13 +107,15 @@ func TestRefusedAmongRowsThenAnotherStatement(t *testing.T) {
 		calls := 0
 		err := w.DB.Transact(minute(t), func(ctx context.Context) error {
 			calls++
-			if _, err := scoreOf(ctx, w.DB, 7); err != nil { // what is read from now on is as it was by now
+			var ids []int64
+			// What is read from now on is as it was by now. Not by a QueryRowx, after which more is looked into.
+			if err := sqlx.SelectContext(ctx, w.DB.Ext(ctx), &ids, `SELECT id FROM players WHERE id = 7`); err != nil {
 				return err
 			}
 			if calls == 1 {
 				w.Look.MustExec(writeBob)
 			}
-			var ids []int64
+			ids = nil
 			err := sqlx.SelectContext(ctx, w.DB.Ext(ctx), &ids, `SELECT id FROM players ORDER BY id FOR UPDATE`)
 			if calls == 1 {
 				assert.Error(t, err, "the second row has changed since")
