@@ -1,6 +1,6 @@
 # The modules of this repository. Each is tested by itself, with its own go.mod, not through go.work: that is how it
 # reaches whoever requires it.
-MODULES := . examples bench tests tests/pgx58
+MODULES := . racetest examples bench tests tests/pgx58
 
 export GOWORK = off
 
@@ -11,7 +11,7 @@ test: servers fmt vet staticcheck workspace race
 
 ## test-sqlite: what needs nothing but Go and a C compiler
 test-sqlite:
-	@set -e; for m in . examples bench; do echo "go test -race $$m"; (cd $$m && go test -race -count=1 ./...); done
+	@set -e; for m in . racetest examples bench; do echo "go test -race $$m"; (cd $$m && go test -race -count=1 ./...); done
 
 # Installs what is missing if that can be done.
 servers:

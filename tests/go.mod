@@ -10,12 +10,14 @@ require (
 	github.com/mattn/go-sqlite3 v1.14.53
 	github.com/ncruces/go-sqlite3 v0.35.4
 	github.com/raceproof/raceproof v0.0.0
+	github.com/raceproof/raceproof/racetest v0.0.0
 	github.com/stretchr/testify v1.12.1
 	modernc.org/sqlite v1.61.1
 )
 
 require (
 	filippo.io/edwards25519 v1.2.0 // indirect
+	github.com/anishathalye/porcupine v1.3.1 // indirect
 	github.com/dustin/go-humanize v1.1.0 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/jackc/pgpassfile v1.0.0 // indirect
@@ -35,4 +37,7 @@ require (
 	modernc.org/memory v1.12.1 // indirect
 )
 
-replace github.com/raceproof/raceproof => ../
+replace (
+	github.com/raceproof/raceproof => ../
+	github.com/raceproof/raceproof/racetest => ../racetest
+)

@@ -1,0 +1,267 @@
+package racetest
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/raceproof/raceproof/racetest/internal/search"
+	"github.com/raceproof/raceproof/racetest/internal/waits"
+)
+
+// Run is Explore without a test. Its error is a [*Failure] if a schedule breaks the scenario; any other says that the
+// scenario is not complete, that the search was ended by Limit or by the context, or that the database cannot be used.
+func Run(ctx context.Context, s Scenario, opts ...Option) (result Result, err error) {
+	var o options
+	for _, option := range opts {
+		option(&o)
+	}
+	if err := s.complete(o); err != nil {
+		return Result{}, err
+	}
+	start := time.Now()
+	e, err := s.environment(ctx, o)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() {
+		err = errors.Join(err, e.admin.Close())
+		result.Elapsed = time.Since(start)
+	}()
+	err = e.explore(o)
+	var f *Failure
+	if errors.As(err, &f) {
+		f.Schedules, f.about = e.result.Schedules, e.about
+	}
+	if report := e.report(f); report != nil {
+		err = errors.Join(err, report)
+	}
+	return e.result, err
+}
+
+// complete returns what is missing in a scenario, or cannot be, and puts in what is left to it.
+func (s *Scenario) complete(o options) error {
+	var wrong []string
+	demand := func(ok bool, what string) {
+		if !ok {
+			wrong = append(wrong, what)
+		}
+	}
+	demand(s.Open != nil, "Open is missing")
+	demand(s.Setup != nil, "Setup is missing")
+	demand(s.Check != nil, "Check is missing")
+	demand(len(s.Actors) >= 2, "Actors must be two or more")
+	for _, name := range slices.Sorted(maps.Keys(s.Actors)) {
+		demand(s.Actors[name] != nil, fmt.Sprintf("Actors[%q] is nil", name))
+		demand(name != "" && !strings.ContainsFunc(name, unfit), fmt.Sprintf("%q is no name for an actor: it must have letters, digits, - and _ only", name))
+	}
+	demand(s.Limit >= 0, "Limit is negative")
+	demand(s.Steps >= 0, "Steps is negative")
+	demand(s.Patience >= 0, "Patience is negative")
+	demand(s.Random.Schedules >= 0, "Random.Schedules is negative")
+	demand(s.Random.Depth >= 0, "Random.Depth is negative")
+	demand(s.Random.Schedules == 0 || s.Partial, "Random is for partial searches, and Partial is not set")
+	if wrong != nil {
+		return errors.New("the scenario is not complete: " + strings.Join(wrong, "; "))
+	}
+	set(&s.Limit, 10_000)
+	set(&s.Steps, 1_000)
+	set(&s.Patience, 10*time.Second)
+	set(&s.Random.Depth, 3)
+	return nil
+}
+
+func set[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// An environment is what all schedules of a search have in common.
+type environment struct {
+	Scenario
+	ctx       context.Context
+	connector driver.Connector
+	admin     *sql.DB // for Setup and Check, and to ask who waits
+	database  *waits.Database
+	names     []string // of the actors, in order
+	tokens    []string // and in tokens
+	last      *schedule
+	result    Result
+	about     float64 // how many orders there are, as far as the last schedule tells
+}
+
+func (s Scenario) environment(ctx context.Context, o options) (*environment, error) {
+	connector, err := s.Open()
+	if err == nil && connector == nil {
+		err = errors.New("it returned none")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("Open: %w", err)
+	}
+	e := &environment{Scenario: s, ctx: ctx, connector: connector, names: slices.Sorted(maps.Keys(s.Actors))}
+	e.tokens = shortest(e.names)
+	e.admin = sql.OpenDB(shared{connector})
+	if e.database, err = waits.Of(ctx, e.admin); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot ask what database this is: %w", err), e.admin.Close())
+	}
+	return e, nil
+}
+
+// shared hides the Close of a connector that is used for more than one handle.
+type shared struct{ driver.Connector }
+
+// explore runs the schedules. What it finds out is in the result, whatever the error.
+func (e *environment) explore(o options) error {
+	if o.replay != "" {
+		choose, err := e.replay(o.replay)
+		if err != nil {
+			return err
+		}
+		_, err = e.run(choose)
+		return err
+	}
+	s := search.New(len(e.names))
+	err := s.Explore(e.Limit, e.run)
+	e.result.Orders = s.Orders
+	if err != nil {
+		return err
+	}
+	if e.result.Left = s.Left(); e.result.Left == 0 {
+		return nil
+	}
+	if !e.Partial {
+		return fmt.Errorf("the search has come to its limit of %d schedules, and at least %d are left (of about %.0f orders); set Limit, or Partial", e.Limit, e.result.Left, e.about)
+	}
+	for i := range e.Random.Schedules {
+		r := rand.New(rand.NewPCG(e.Random.Seed, uint64(i)))
+		e.result.Random++
+		if _, err := e.run(search.Random(r, len(e.names), e.result.Longest, e.Random.Depth)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run runs one schedule. One that the database has ended a deadlock in may go another way the next time, because the
+// database chooses whom it refuses: it is tried again then.
+func (e *environment) run(choose search.Chooser) ([]search.Decision, error) {
+	e.result.Schedules++
+	s, decisions, err := e.once(choose)
+	var diverged *search.Diverged
+	if errors.As(err, &diverged) {
+		err = &Failure{Kind: NotDeterministic, Actor: e.names[diverged.Actor], Err: fmt.Errorf(
+			"%s is not deterministic: under the same schedule it was about to send %q at choice %d, and now it %s",
+			e.names[diverged.Actor], diverged.Want, diverged.Step+1, s.instead(diverged))}
+	}
+	var f *Failure
+	if errors.As(err, &f) {
+		f.Actors, f.Steps = e.names, s.timeline()
+		f.Token, f.Switches = e.token(decisions), search.Switches(decisions)
+		return decisions, f
+	}
+	return decisions, err
+}
+
+// once runs one schedule from Setup to Check.
+func (e *environment) once(choose search.Chooser) (*schedule, []search.Decision, error) {
+	s := e.schedule(e.ctx)
+	if e.last = s; e.ctx.Err() != nil {
+		return s, nil, context.Cause(e.ctx)
+	}
+	if err := e.Setup(e.ctx, e.admin); err != nil {
+		return s, nil, fmt.Errorf("Setup: %w", err)
+	}
+	decisions, err := s.play(choose)
+	if err != nil && !s.abandon() {
+		err = errors.Join(err, errors.New("an actor has not ended although its context and its connections have"))
+	}
+	keeper := s.close()
+	e.count(s, decisions)
+	if err != nil {
+		return s, decisions, err
+	}
+	if keeper != nil {
+		return s, decisions, keeper
+	}
+	returned, err := s.returned()
+	if err != nil {
+		return s, decisions, err
+	}
+	if err := e.Check(e.ctx, e.admin, returned); err != nil {
+		return s, decisions, &Failure{Kind: Invariant, Err: err}
+	}
+	return s, decisions, nil
+}
+
+// count adds a schedule to the result.
+func (e *environment) count(s *schedule, decisions []search.Decision) {
+	r := &e.result
+	perActor := make([]int, len(e.names))
+	for _, d := range decisions {
+		perActor[d.Chosen]++
+	}
+	e.about = search.Interleavings(perActor)
+	r.Statements += len(s.steps)
+	r.Longest = max(r.Longest, len(decisions))
+	if s.knots > 0 {
+		r.Deadlocks++
+	}
+	if slices.ContainsFunc(s.steps, func(st *step) bool { return st.blocked }) {
+		r.Blocked++
+	}
+}
+
+// returned returns what the actors have, or the failure of one that may not.
+func (s *schedule) returned() (map[string]error, error) {
+	all := map[string]error{}
+	for _, a := range s.actors {
+		all[a.name] = a.err
+		if a.err == nil || s.env.MayFail != nil && s.env.MayFail(a.name, a.err) {
+			continue
+		}
+		busy, stale := waits.Busy(a.err)
+		if waits.Deadlock(a.err) || busy && !stale && s.knots > 0 {
+			return nil, &Failure{Kind: Deadlock, Actor: a.name, Err: fmt.Errorf("deadlock: %s; %s has failed: %w", strings.Join(s.knot, ", "), a.name, a.err)}
+		}
+		return nil, &Failure{Kind: ActorFailed, Actor: a.name, Err: fmt.Errorf("%s has failed: %w", a.name, a.err)}
+	}
+	return all, nil
+}
+
+// instead says where the actor of a schedule that has gone another way stands.
+func (s *schedule) instead(d *search.Diverged) string {
+	switch a := s.actors[d.Actor]; {
+	case d.Got != "":
+		return fmt.Sprintf("is %q", d.Got)
+	case a.state == ended:
+		return "has ended"
+	default:
+		return "waits for " + names(a.waitsFor)
+	}
+}
+
+// report writes the file that was asked for.
+func (e *environment) report(f *Failure) error {
+	if e.Report == "" || e.last == nil || f == nil {
+		return nil
+	}
+	file, err := os.Create(e.Report)
+	if err != nil {
+		return fmt.Errorf("Report: %w", err)
+	}
+	p := page{Actors: f.Actors, Steps: f.Steps, Verdict: f.what(), Kind: f.Kind, Token: f.Token, Summary: e.result.String()}
+	if err := errors.Join(p.write(file), file.Close()); err != nil {
+		return fmt.Errorf("Report: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+package statement
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/raceproof/raceproof/racetest/internal/search"
+)
+
+// Does is what a statement does to the transaction of its connection.
+type Does int
+
+// What it can do.
+const (
+	Nothing  Does = iota
+	Begins        // it begins a transaction
+	Ends          // it commits or rolls back
+	Settings      // it changes only how the connection behaves, and what it does is not seen by anybody else
+)
+
+// An Info says what a statement is.
+type Info struct {
+	Class   search.Class // of an end of a transaction: Write; what it was made of decides
+	Does    Does
+	Several bool // the text has more than one statement
+	Undoes  bool // it is a ROLLBACK of the whole transaction
+}
+
+// Of reads a text.
+func Of(text string) Info {
+	tokens := scan(text)
+	doubt := slices.ContainsFunc(tokens, doubtful)
+	tokens = slices.DeleteFunc(tokens, func(t token) bool { return t.kind == blank })
+	for len(tokens) > 0 && tokens[len(tokens)-1].text == ";" {
+		tokens = tokens[:len(tokens)-1]
+	}
+	if slices.ContainsFunc(tokens, func(t token) bool { return t.text == ";" }) {
+		return Info{Class: search.Write, Several: true}
+	}
+	if len(tokens) == 0 || tokens[0].kind != word {
+		return Info{Class: search.Write}
+	}
+	switch strings.ToUpper(tokens[0].text) {
+	case "SELECT", "VALUES", "TABLE", "WITH", "SHOW", "DESCRIBE", "DESC", "EXPLAIN":
+		if !doubt && onlyReads(tokens) {
+			return Info{Class: search.Read}
+		}
+	case "BEGIN", "START":
+		return begin(tokens)
+	case "COMMIT", "END":
+		return Info{Class: search.Write, Does: Ends}
+	case "ROLLBACK", "ABORT":
+		if has(tokens, "TO") {
+			return Info{Class: search.Write} // to a savepoint: it can free locks
+		}
+		return Info{Class: search.Write, Does: Ends, Undoes: true}
+	case "SAVEPOINT":
+		return Info{Class: search.Local}
+	case "SET":
+		if !has(tokens, "GLOBAL", "PERSIST", "PERSIST_ONLY", "PASSWORD", "CONSTRAINTS", "AUTOCOMMIT", "SELECT", "SNAPSHOT", "ROLE", "AUTHORIZATION") {
+			return Info{Class: search.Local, Does: Settings}
+		}
+	case "PRAGMA":
+		return pragma(tokens)
+	}
+	return Info{Class: search.Write}
+}
+
+// doubtful tells whether a token is cut in another place by some databases: what is behind it may be more than it seems.
+func doubtful(t token) bool {
+	switch {
+	case t.kind == quoted && strings.HasPrefix(t.text, "'"):
+		return strings.Contains(t.text, `\'`) || len(t.text) == 1 || !strings.HasSuffix(t.text, "'")
+	case t.kind == blank:
+		return strings.HasPrefix(t.text, "/*!") || strings.HasPrefix(t.text, "/*M!") ||
+			strings.HasPrefix(t.text, "--") && !strings.HasPrefix(t.text, "-- ")
+	}
+	return t.text == "#"
+}
+
+func has(tokens []token, keywords ...string) bool {
+	return slices.ContainsFunc(tokens, func(t token) bool {
+		return slices.ContainsFunc(keywords, t.is)
+	})
+}
+
+// begin is for BEGIN and START. A transaction that sees nothing and locks nothing yet is nobody's business.
+func begin(tokens []token) Info {
+	switch {
+	case tokens[0].is("START") && !has(tokens, "TRANSACTION"): // a replica, a slave
+		return Info{Class: search.Write}
+	case has(tokens, "IMMEDIATE", "EXCLUSIVE", "CONCURRENT", "SNAPSHOT", "DEFERRABLE"):
+		return Info{Class: search.Write, Does: Begins}
+	}
+	return Info{Class: search.Local, Does: Begins}
+}
+
+// What makes a query more than one that reads.
+var writers = []string{"INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "INTO", "LOCK", "SHARE", "PROCEDURE", "ANALYZE",
+	"TRUNCATE", "CALL", "EXECUTE", "MUTEX"}
+
+// Words that can stand before a parenthesis and are not functions, and functions that only compute.
+var harmless = strings.Fields(`
+	SELECT FROM WHERE AND OR NOT IN EXISTS ANY ALL SOME AS ON USING VALUES BETWEEN LIKE ILIKE IS CASE WHEN THEN ELSE BY HAVING
+	JOIN UNION EXCEPT INTERSECT OVER PARTITION FILTER WITHIN DISTINCT LIMIT OFFSET WITH RECURSIVE MATERIALIZED LATERAL
+	ARRAY ROW INTERVAL RETURNING COLLATE ESCAPE MATCH REGEXP RLIKE XOR DIV MOD VARCHAR CHAR DECIMAL NUMERIC BINARY VARBINARY
+	COUNT SUM MIN MAX AVG TOTAL COALESCE IFNULL NULLIF IF IIF GREATEST LEAST ABS ROUND FLOOR CEIL CEILING SIGN POWER SQRT
+	LOWER UPPER LENGTH CHAR_LENGTH OCTET_LENGTH TRIM LTRIM RTRIM SUBSTR SUBSTRING CONCAT CONCAT_WS POSITION INSTR HEX UNHEX
+	CAST CONVERT TYPEOF NOW CURRENT_TIMESTAMP UNIX_TIMESTAMP FROM_UNIXTIME DATE TIME DATETIME STRFTIME JULIANDAY UNIXEPOCH
+	DATE_TRUNC EXTRACT TO_TIMESTAMP TO_CHAR AGE GROUP_CONCAT STRING_AGG ARRAY_AGG JSON_AGG JSON_OBJECT JSON_ARRAY
+	JSON_EXTRACT JSONB_BUILD_OBJECT JSON_BUILD_OBJECT ROW_NUMBER RANK DENSE_RANK LAG LEAD FIRST_VALUE LAST_VALUE UNNEST
+	ARRAY_TO_STRING ARRAY_LENGTH CARDINALITY GENERATE_SERIES VERSION SQLITE_VERSION DATABASE SCHEMA CURRENT_DATABASE
+	CURRENT_SCHEMA CURRENT_SCHEMAS CURRENT_USER USER CONNECTION_ID PG_BACKEND_PID CURRENT_SETTING TO_REGCLASS FORMAT_TYPE
+	PG_GET_EXPR PG_GET_SERIAL_SEQUENCE COL_DESCRIPTION OBJ_DESCRIPTION PG_TABLE_IS_VISIBLE PRAGMA_TABLE_INFO
+	PRAGMA_TABLE_XINFO MD5 ENCODE DECODE CHANGES TOTAL_CHANGES LAST_INSERT_ROWID LAST_INSERT_ID ROW_COUNT FOUND_ROWS`)
+
+// onlyReads tells whether a query takes no lock that it keeps and writes nothing. A function that is not known might.
+func onlyReads(tokens []token) bool {
+	if has(tokens, writers...) {
+		return false
+	}
+	for i, t := range tokens {
+		switch {
+		case t.is("FOR"): // FOR UPDATE; also in SUBSTRING(x FROM 1 FOR 2), which is of no account
+			return false
+		case t.text != "(" || i == 0:
+		case tokens[i-1].kind == quoted: // a function by a quoted name, or a list of columns
+			return false
+		case tokens[i-1].kind == word && !slices.ContainsFunc(harmless, tokens[i-1].is) && !named(tokens, i-1):
+			return false
+		}
+	}
+	return true
+}
+
+// named tells whether the word is the name of a common table: WITH name (columns) AS.
+func named(tokens []token, i int) bool {
+	return i > 0 && (tokens[i-1].is("WITH") || tokens[i-1].is("RECURSIVE"))
+}
+
+// Those that change only the connection, and those that only look.
+var (
+	settings = []string{"BUSY_TIMEOUT", "FOREIGN_KEYS", "SYNCHRONOUS", "CACHE_SIZE", "TEMP_STORE", "CASE_SENSITIVE_LIKE",
+		"RECURSIVE_TRIGGERS", "QUERY_ONLY", "DEFER_FOREIGN_KEYS", "READ_UNCOMMITTED", "MMAP_SIZE", "CELL_SIZE_CHECK"}
+	looks = []string{"TABLE_INFO", "TABLE_XINFO", "TABLE_LIST", "INDEX_LIST", "INDEX_INFO", "INDEX_XINFO", "FOREIGN_KEY_LIST",
+		"DATABASE_LIST", "COLLATION_LIST", "COMPILE_OPTIONS", "USER_VERSION", "SCHEMA_VERSION", "JOURNAL_MODE", "PAGE_SIZE"}
+)
+
+func pragma(tokens []token) Info {
+	rest := tokens[1:]
+	if len(rest) > 2 && rest[1].text == "." {
+		rest = rest[2:]
+	}
+	if len(rest) == 0 {
+		return Info{Class: search.Write}
+	}
+	sets := slices.ContainsFunc(rest, func(t token) bool { return t.text == "=" || t.text == "(" })
+	switch {
+	case slices.ContainsFunc(settings, rest[0].is):
+		return Info{Class: search.Local, Does: Settings}
+	case !slices.ContainsFunc(looks, rest[0].is):
+	case !sets, strings.Contains(strings.ToUpper(rest[0].text), "INFO"), strings.HasSuffix(strings.ToUpper(rest[0].text), "LIST"):
+		return Info{Class: search.Read}
+	}
+	return Info{Class: search.Write}
+}

@@ -1,0 +1,112 @@
+package statement
+
+import (
+	"database/sql/driver"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/raceproof/raceproof/racetest/internal/search"
+)
+
+func TestReads(t *testing.T) {
+	for _, text := range []string{
+		"SELECT score FROM players WHERE id = ?",
+		" select count(*), max(v) from t where id in (1, 2) -- FOR UPDATE\n order by 1;",
+		"SELECT 'FOR UPDATE', \"into\", `update` FROM t /* INSERT */",
+		"SELECT $tag$ FOR UPDATE $tag$",
+		"WITH a (x) AS (SELECT 1) SELECT * FROM a",
+		"WITH RECURSIVE a(x) AS (VALUES (1) UNION SELECT x + 1 FROM a WHERE x < 9) SELECT * FROM a",
+		"SELECT * FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.id = t.id)",
+		"SHOW COLUMNS FROM t", "PRAGMA table_info(t)", "PRAGMA main.table_xinfo('t')", "PRAGMA journal_mode",
+		"EXPLAIN SELECT 1", "VALUES (1), (2)", "SELECT a->>'x' FROM t", "SELECT v::text FROM t", "SELECT 'it''s'",
+	} {
+		assert.Equal(t, Info{Class: search.Read}, Of(text), text)
+	}
+}
+
+func TestWrites(t *testing.T) {
+	for _, text := range []string{
+		"", ";", "(SELECT 1)", "UPDATE t SET v = 1", "INSERT INTO t VALUES (1)", "DELETE FROM t", "CREATE TABLE t (v INT)",
+		"SELECT v FROM t FOR UPDATE", "SELECT v FROM t FOR NO KEY UPDATE", "SELECT v FROM t LOCK IN SHARE MODE",
+		"SELECT nextval('s')", "SELECT pg_advisory_lock(1)", "SELECT GET_LOCK('x', 1)", "SELECT my_function(1)",
+		`SELECT "nextval"('s')`, "SELECT v INTO OUTFILE 'x' FROM t", "SELECT v INTO u FROM t",
+		"WITH a AS (UPDATE t SET v = 1 RETURNING v) SELECT * FROM a", "EXPLAIN ANALYZE SELECT 1",
+		"SELECT 1 # FOR\n", "SELECT 'a\\' FROM t WHERE v = 'b' FOR UPDATE", "SELECT 1 /*! FOR UPDATE */",
+		"SELECT 5--3 FOR UPDATE", "SELECT 'open",
+		"PRAGMA journal_mode = WAL", "PRAGMA wal_checkpoint", "PRAGMA", "PRAGMA user_version = 3", "PRAGMA page_size(4096)",
+		"ROLLBACK TO SAVEPOINT a", "RELEASE a", "SET GLOBAL x = 1", "SET autocommit = 0", "SET CONSTRAINTS ALL IMMEDIATE",
+		"SET @x = (SELECT 1)", "LOCK TABLES t WRITE", "START SLAVE",
+	} {
+		assert.Equal(t, Info{Class: search.Write}, Of(text), text)
+	}
+	assert.Equal(t, Info{Class: search.Write, Several: true}, Of("SELECT 1; SELECT 2"))
+}
+
+func TestTransactions(t *testing.T) {
+	for text, want := range map[string]Info{
+		"BEGIN": {Does: Begins}, "begin deferred transaction": {Does: Begins}, "START TRANSACTION READ ONLY": {Does: Begins},
+		"BEGIN ISOLATION LEVEL SERIALIZABLE":         {Does: Begins},
+		"BEGIN IMMEDIATE":                            {Class: search.Write, Does: Begins},
+		"BEGIN EXCLUSIVE":                            {Class: search.Write, Does: Begins},
+		"START TRANSACTION WITH CONSISTENT SNAPSHOT": {Class: search.Write, Does: Begins},
+		"COMMIT":          {Class: search.Write, Does: Ends},
+		"END;":            {Class: search.Write, Does: Ends},
+		"ROLLBACK":        {Class: search.Write, Does: Ends, Undoes: true},
+		"/* why */ ABORT": {Class: search.Write, Does: Ends, Undoes: true},
+		"SAVEPOINT a":     {},
+		"SET TRANSACTION ISOLATION LEVEL SERIALIZABLE": {Does: Settings},
+		"SET lock_timeout = '1s'":                      {Does: Settings},
+		"PRAGMA busy_timeout = 0":                      {Does: Settings},
+		"PRAGMA busy_timeout":                          {Does: Settings},
+	} {
+		assert.Equal(t, want, Of(text), text)
+	}
+}
+
+func values(v ...any) (args []driver.NamedValue) {
+	for i, v := range v {
+		args = append(args, driver.NamedValue{Ordinal: i + 1, Value: v})
+	}
+	return args
+}
+
+func TestWithValues(t *testing.T) {
+	at := time.Date(2026, 2, 3, 4, 5, 6, 7000, time.UTC)
+	for _, c := range []struct {
+		text string
+		args []driver.NamedValue
+		want string
+	}{
+		{"SELECT 1", nil, "SELECT 1"},
+		{"UPDATE t\n\tSET v = ? -- '?'\n WHERE w = '?' AND id=?;", values(15, int64(7)), "UPDATE t SET v = 15 WHERE w = '?' AND id=7"},
+		{"SELECT $2, $1, $2", values("it's", nil), "SELECT NULL, 'it''s', NULL"},
+		{"SELECT ?2, ?", values(1, 2, 3), "SELECT 2, 3 [1]"},
+		{"SELECT :b, @a, :c", []driver.NamedValue{{Name: "a", Value: 1}, {Name: "b", Value: true}}, "SELECT true, 1, :c"},
+		{"SELECT v::int, $$?$$, x := 1", values(2.5), "SELECT v::int, $$?$$, x := 1 [2.5]"},
+		{"SELECT ?, ?, ?", values([]byte("text"), []byte{0xff, 0}, at), "SELECT 'text', x'ff00', '2026-02-03 04:05:06.000007'"},
+		{"SELECT ?", values(strings.Repeat("x", 99)), "SELECT '" + strings.Repeat("x", 59) + "…'"},
+		{"SELECT ?, ?", values(1), "SELECT 1, ?"},
+	} {
+		assert.Equal(t, c.want, WithValues(c.text, c.args))
+	}
+}
+
+// The tokens of a text are the text, whatever it is.
+func FuzzScan(f *testing.F) {
+	for _, text := range []string{"SELECT 'a", "$1 $a$ x $a$ :b @c", "/* x", "-- y", "é\xff#\x00", "`a``b`", "'\\''"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var b strings.Builder
+		for _, token := range scan(text) {
+			assert.NotEmpty(t, token.text)
+			b.WriteString(token.text)
+		}
+		assert.Equal(t, text, b.String())
+		_ = Of(text)
+		_ = WithValues(text, nil)
+	})
+}
