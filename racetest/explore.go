@@ -106,7 +106,7 @@ func (s Scenario) environment(ctx context.Context, o options) (*environment, err
 		err = errors.New("it returned none")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("Open: %w", err)
+		return nil, fmt.Errorf("the scenario's Open: %w", err)
 	}
 	e := &environment{Scenario: s, ctx: ctx, connector: connector, names: slices.Sorted(maps.Keys(s.Actors))}
 	e.tokens = shortest(e.names)
@@ -179,7 +179,7 @@ func (e *environment) once(choose search.Chooser) (*schedule, []search.Decision,
 		return s, nil, context.Cause(e.ctx)
 	}
 	if err := e.Setup(e.ctx, e.admin); err != nil {
-		return s, nil, fmt.Errorf("Setup: %w", err)
+		return s, nil, fmt.Errorf("the scenario's Setup: %w", err)
 	}
 	decisions, err := s.play(choose)
 	if err != nil && !s.abandon() {
@@ -257,11 +257,11 @@ func (e *environment) report(f *Failure) error {
 	}
 	file, err := os.Create(e.Report)
 	if err != nil {
-		return fmt.Errorf("Report: %w", err)
+		return fmt.Errorf("the scenario's Report: %w", err)
 	}
 	p := page{Actors: f.Actors, Steps: f.Steps, Verdict: f.what(), Kind: f.Kind, Token: f.Token, Summary: e.result.String()}
 	if err := errors.Join(p.write(file), file.Close()); err != nil {
-		return fmt.Errorf("Report: %w", err)
+		return fmt.Errorf("the scenario's Report: %w", err)
 	}
 	return nil
 }

@@ -59,10 +59,10 @@ func TestLostUpdate(t *testing.T) {
 	}
 	_, err := racetest.Run(t.Context(), s)
 	assert.EqualError(t, err, `
-      alice                                             bob
+      alice                                                 bob
    1  SELECT score FROM players WHERE id = 7  → 10
-   2                                                    SELECT score FROM players WHERE id = 7  → 10
-   3                                                    UPDATE players SET score = 20 WHERE id = 7  → 1 row
+   2                                                        SELECT score FROM players WHERE id = 7  → 10
+   3                                                        UPDATE players SET score = 20 WHERE id = 7  → 1 row
    4  UPDATE players SET score = 15 WHERE id = 7  → 1 row
   after 3 schedules of about 6, this one with 1 switch: score is 15, want 25: an update was lost
   replay: racetest.Replay("a b b a")

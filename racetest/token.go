@@ -52,7 +52,7 @@ func (e *environment) replay(token string) (search.Chooser, error) {
 	for _, word := range strings.Fields(token) {
 		i := indexOf(word, e.tokens, e.names)
 		if i < 0 {
-			return nil, fmt.Errorf("Replay(%q): %q is none of the actors %s", token, word, strings.Join(e.names, ", "))
+			return nil, fmt.Errorf("the token of Replay(%q): %q is none of the actors %s", token, word, strings.Join(e.names, ", "))
 		}
 		path = append(path, i)
 	}
@@ -63,7 +63,7 @@ func (e *environment) replay(token string) (search.Chooser, error) {
 		}
 		want := path[step]
 		if step++; d.Enabled[want] == nil {
-			return 0, fmt.Errorf("Replay(%q) does not fit: at choice %d %s cannot go on; it has ended, or waits", token, step, e.names[want])
+			return 0, fmt.Errorf("the token of Replay(%q) does not fit: at choice %d %s cannot go on; it has ended, or waits", token, step, e.names[want])
 		}
 		return want, nil
 	}, nil

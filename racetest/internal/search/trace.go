@@ -25,8 +25,6 @@ type Op struct {
 	Text  string // what it must be again under the same schedule
 }
 
-func commute(a, b Class) bool { return a == Local || b == Local || a == Read && b == Read }
-
 // A clock says for each actor how many of its events happened before, or are the event itself.
 type clock []uint16
 
