@@ -84,7 +84,7 @@ func (p program) orders() float64 {
 
 func ops(classes string) (ops []Op) {
 	for i, c := range classes {
-		ops = append(ops, Op{map[rune]Class{'L': Local, 'R': Read, 'W': Write}[c], fmt.Sprint(i, string(c))})
+		ops = append(ops, Op{map[rune]Class{'L': Local, 'R': Read, 'W': Write, 'K': Look, 'D': Define}[c], fmt.Sprint(i, string(c))})
 	}
 	return ops
 }
@@ -105,6 +105,8 @@ func TestRuns(t *testing.T) {
 		"WW WW WW":  {90, 90},
 		"R R R":     {1, 6},
 		"RRW RRW":   {6, 20},
+		"KKW KKW":   {2, 20},
+		"KD KD":     {4, 6},
 	} {
 		p, s, seen := parse(actors), New(len(strings.Fields(actors))), map[key]bool{}
 		require.NoError(t, s.Explore(1000, func(choose Chooser) ([]Decision, error) {
@@ -123,7 +125,7 @@ func random(r *rand.Rand) (p program) {
 	for range 2 + r.IntN(3) {
 		classes := ""
 		for range 1 + r.IntN(4) {
-			classes += string("LRW"[r.IntN(3)])
+			classes += string("LKRWRWD"[r.IntN(7)])
 		}
 		p = append(p, ops(classes))
 	}
@@ -224,14 +226,20 @@ type memory struct {
 	next  []int
 	seen  []int
 	value int
+	shape int
 }
 
-func newMemory(p program) *memory { return &memory{p, make([]int, len(p)), make([]int, len(p)), 1} }
+func newMemory(p program) *memory { return &memory{p, make([]int, len(p)), make([]int, len(p)), 1, 1} }
 
 func (m *memory) do(actor int) {
 	switch m.p[actor][m.next[actor]].Class {
+	case Look:
+		m.seen[actor] = m.seen[actor]*31 + m.shape
 	case Read:
 		m.seen[actor] = m.seen[actor]*31 + m.value
+	case Define:
+		m.value = m.value*31 + m.seen[actor] + actor + 1
+		m.shape = m.shape*37 + m.value
 	case Write:
 		m.value = m.value*31 + m.seen[actor] + actor + 1
 		m.seen[actor] = m.seen[actor]*31 + m.value
@@ -244,7 +252,7 @@ func (p program) outcome(events []int) string {
 	for _, actor := range events {
 		m.do(actor)
 	}
-	return fmt.Sprint(m.value, m.seen)
+	return fmt.Sprint(m.value, m.shape, m.seen)
 }
 
 func TestLimit(t *testing.T) {

@@ -9,14 +9,17 @@ import (
 )
 
 // A Class is what a statement may do to those of other actors. Two that commute can be exchanged where they follow each
-// other, and nobody can tell.
+// other, and nobody can tell. A statement commutes with those of other actors that are Local; a Look also with all but a
+// Define; a Read with a Look or a Read.
 type Class int
 
-// The classes, from the one that commutes with all. A Read commutes with Local and Read, a Write only with Local.
+// The classes, from the one that commutes with all to the one that commutes with none but the first.
 const (
-	Local Class = iota
-	Read
-	Write
+	Local  Class = iota
+	Look         // reads how the database is made
+	Read         // reads what is in it
+	Write        // writes, or locks
+	Define       // changes how it is made
 )
 
 // An Op is a statement that an actor is about to send.
@@ -44,9 +47,8 @@ func (k key) plus(other key) key { return key{k[0] + other[0], k[1] + other[1]} 
 // A trace is what has happened, without the order of what commutes. It does not change.
 type trace struct {
 	key    key
-	actors []part // of each actor, its last event
-	writes part   // all writes together
-	reads  part   // all reads together
+	actors []part       // of each actor, its last event
+	all    [Define]part // all events together of Look, Read, Write and Define
 }
 
 type part struct {
@@ -55,34 +57,38 @@ type part struct {
 }
 
 func newTrace(actors int) *trace {
-	t := &trace{actors: make([]part, actors), writes: part{clock: make(clock, actors)}, reads: part{clock: make(clock, actors)}}
+	t := &trace{actors: make([]part, actors)}
 	for i := range t.actors {
 		t.actors[i] = part{key{0, uint64(i)}, make(clock, actors)} // none
 	}
+	for i := range t.all {
+		t.all[i].clock = make(clock, actors)
+	}
 	return t
+}
+
+// before are the classes that do not commute with a class.
+var before = map[Class][]Class{
+	Look:   {Define},
+	Read:   {Write, Define},
+	Write:  {Read, Write, Define},
+	Define: {Look, Read, Write, Define},
 }
 
 // then returns the trace after one more event.
 func (t *trace) then(actor int, op Op) *trace {
 	event := part{clock: slices.Clone(t.actors[actor].clock)}
 	event.clock[actor]++
-	past := []key{t.actors[actor].key, {}, {}}
-	if op.Class != Local {
-		event.clock.join(t.writes.clock)
-		past[1] = t.writes.key
-	}
-	if op.Class == Write {
-		event.clock.join(t.reads.clock)
-		past[2] = t.reads.key
+	past := []key{t.actors[actor].key}
+	for _, class := range before[op.Class] {
+		event.clock.join(t.all[class-1].clock)
+		past = append(past, t.all[class-1].key)
 	}
 	event.key = hash(actor, op, past)
-	next := &trace{t.key.plus(event.key), slices.Clone(t.actors), t.writes, t.reads}
+	next := &trace{t.key.plus(event.key), slices.Clone(t.actors), t.all}
 	next.actors[actor] = event
-	switch op.Class {
-	case Write:
-		next.writes = t.writes.plus(event)
-	case Read:
-		next.reads = t.reads.plus(event)
+	if op.Class != Local {
+		next.all[op.Class-1] = t.all[op.Class-1].plus(event)
 	}
 	return next
 }

@@ -35,16 +35,18 @@ func Of(text string) Info {
 		tokens = tokens[:len(tokens)-1]
 	}
 	if slices.ContainsFunc(tokens, func(t token) bool { return t.text == ";" }) {
-		return Info{Class: search.Write, Several: true}
+		return Info{Class: search.Define, Several: true}
 	}
 	if len(tokens) == 0 || tokens[0].kind != word {
-		return Info{Class: search.Write}
+		return Info{Class: search.Define}
 	}
 	switch strings.ToUpper(tokens[0].text) {
 	case "SELECT", "VALUES", "TABLE", "WITH", "SHOW", "DESCRIBE", "DESC", "EXPLAIN":
-		if !doubt && onlyReads(tokens) {
-			return Info{Class: search.Read}
+		if !doubt {
+			return Info{Class: query(tokens)}
 		}
+	case "INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "RELEASE":
+		return Info{Class: search.Write}
 	case "BEGIN", "START":
 		return begin(tokens)
 	case "COMMIT", "END":
@@ -63,7 +65,7 @@ func Of(text string) Info {
 	case "PRAGMA":
 		return pragma(tokens)
 	}
-	return Info{Class: search.Write}
+	return Info{Class: search.Define}
 }
 
 // doubtful tells whether a token is cut in another place by some databases: what is behind it may be more than it seems.
@@ -95,9 +97,8 @@ func begin(tokens []token) Info {
 	return Info{Class: search.Local, Does: Begins}
 }
 
-// What makes a query more than one that reads.
-var writers = []string{"INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "INTO", "LOCK", "SHARE", "PROCEDURE", "ANALYZE",
-	"TRUNCATE", "CALL", "EXECUTE", "MUTEX"}
+// What makes a query more than one that reads. (FOR is also in SUBSTRING(x FROM 1 FOR 2), which is of no account.)
+var writers = []string{"INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "INTO", "FOR", "LOCK", "SHARE", "PROCEDURE", "ANALYZE"}
 
 // Words that can stand before a parenthesis and are not functions, and functions that only compute.
 var harmless = strings.Fields(`
@@ -114,23 +115,72 @@ var harmless = strings.Fields(`
 	PG_GET_EXPR PG_GET_SERIAL_SEQUENCE COL_DESCRIPTION OBJ_DESCRIPTION PG_TABLE_IS_VISIBLE PRAGMA_TABLE_INFO
 	PRAGMA_TABLE_XINFO MD5 ENCODE DECODE CHANGES TOTAL_CHANGES LAST_INSERT_ROWID LAST_INSERT_ID ROW_COUNT FOUND_ROWS`)
 
-// onlyReads tells whether a query takes no lock that it keeps and writes nothing. A function that is not known might.
-func onlyReads(tokens []token) bool {
-	if has(tokens, writers...) {
-		return false
-	}
+// query returns what a query does. A function that is not known might do anything.
+func query(tokens []token) search.Class {
 	for i, t := range tokens {
 		switch {
-		case t.is("FOR"): // FOR UPDATE; also in SUBSTRING(x FROM 1 FOR 2), which is of no account
-			return false
 		case t.text != "(" || i == 0:
 		case tokens[i-1].kind == quoted: // a function by a quoted name, or a list of columns
-			return false
+			return search.Define
 		case tokens[i-1].kind == word && !slices.ContainsFunc(harmless, tokens[i-1].is) && !named(tokens, i-1):
+			return search.Define
+		}
+	}
+	if has(tokens, writers...) {
+		return search.Write
+	}
+	if onlyLooks(tokens) {
+		return search.Look
+	}
+	return search.Read
+}
+
+// Tables of catalogs that change only when tables do. Others show what is going on.
+var catalogs = strings.Fields(`
+	TABLES COLUMNS ENGINES STATISTICS KEY_COLUMN_USAGE TABLE_CONSTRAINTS REFERENTIAL_CONSTRAINTS CHECK_CONSTRAINTS SCHEMATA VIEWS
+	PG_CLASS PG_ATTRIBUTE PG_TYPE PG_NAMESPACE PG_INDEX PG_CONSTRAINT PG_ATTRDEF PG_ENUM PG_COLLATION PG_SETTINGS PG_TABLES`)
+
+// What SHOW shows of that kind.
+var shown = strings.Fields(`
+	VARIABLES COLUMNS FIELDS INDEX INDEXES KEYS CREATE TABLES SESSION FULL SEARCH_PATH SERVER_VERSION TRANSACTION_ISOLATION
+	DEFAULT_TRANSACTION_ISOLATION STANDARD_CONFORMING_STRINGS TRANSACTION APPLICATION_NAME LOCK_TIMEOUT STATEMENT_TIMEOUT`)
+
+// onlyLooks tells whether a query sees no row of a table that statements write: it is of the catalog, or of no table, or
+// returns no row.
+func onlyLooks(tokens []token) bool {
+	n := len(tokens)
+	switch {
+	case n > 4 && tokens[n-4].is("WHERE") && tokens[n-3].text == "1" && tokens[n-2].text == "=" && tokens[n-1].text == "0":
+		return true
+	case tokens[0].is("SHOW"):
+		return n > 1 && slices.ContainsFunc(shown, tokens[1].is) && !has(tokens, "STATUS", "PROCESSLIST")
+	case tokens[0].is("DESCRIBE") || tokens[0].is("DESC"):
+		return n == 2
+	case !tokens[0].is("SELECT"):
+		return false
+	}
+	list := false // of tables, which a comma goes on with
+	for i, t := range tokens {
+		switch {
+		case t.is("FROM") || t.is("JOIN"):
+			list = true
+			if rest := tokens[i+1:]; len(rest) == 0 || rest[0].text != "(" && !ofCatalog(rest) {
+				return false
+			}
+		case t.is("WHERE") || t.is("ON") || t.is("GROUP") || t.is("ORDER"):
+			list = false
+		case t.text == "," && list:
 			return false
 		}
 	}
 	return true
+}
+
+func ofCatalog(tokens []token) bool {
+	if len(tokens) > 2 && tokens[1].text == "." {
+		return (tokens[0].is("INFORMATION_SCHEMA") || tokens[0].is("PG_CATALOG")) && slices.ContainsFunc(catalogs, tokens[2].is)
+	}
+	return strings.HasPrefix(strings.ToUpper(tokens[0].text), "PG_") && slices.ContainsFunc(catalogs, tokens[0].is)
 }
 
 // named tells whether the word is the name of a common table: WITH name (columns) AS.
@@ -152,7 +202,7 @@ func pragma(tokens []token) Info {
 		rest = rest[2:]
 	}
 	if len(rest) == 0 {
-		return Info{Class: search.Write}
+		return Info{Class: search.Define}
 	}
 	sets := slices.ContainsFunc(rest, func(t token) bool { return t.text == "=" || t.text == "(" })
 	switch {
@@ -160,7 +210,7 @@ func pragma(tokens []token) Info {
 		return Info{Class: search.Local, Does: Settings}
 	case !slices.ContainsFunc(looks, rest[0].is):
 	case !sets, strings.Contains(strings.ToUpper(rest[0].text), "INFO"), strings.HasSuffix(strings.ToUpper(rest[0].text), "LIST"):
-		return Info{Class: search.Read}
+		return Info{Class: search.Look}
 	}
-	return Info{Class: search.Write}
+	return Info{Class: search.Define}
 }

@@ -11,38 +11,55 @@ import (
 	"github.com/raceproof/raceproof/racetest/internal/search"
 )
 
-func TestReads(t *testing.T) {
-	for _, text := range []string{
-		"SELECT score FROM players WHERE id = ?",
-		" select count(*), max(v) from t where id in (1, 2) -- FOR UPDATE\n order by 1;",
-		"SELECT 'FOR UPDATE', \"into\", `update` FROM t /* INSERT */",
-		"SELECT $tag$ FOR UPDATE $tag$",
-		"WITH a (x) AS (SELECT 1) SELECT * FROM a",
-		"WITH RECURSIVE a(x) AS (VALUES (1) UNION SELECT x + 1 FROM a WHERE x < 9) SELECT * FROM a",
-		"SELECT * FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.id = t.id)",
-		"SHOW COLUMNS FROM t", "PRAGMA table_info(t)", "PRAGMA main.table_xinfo('t')", "PRAGMA journal_mode",
-		"EXPLAIN SELECT 1", "VALUES (1), (2)", "SELECT a->>'x' FROM t", "SELECT v::text FROM t", "SELECT 'it''s'",
-	} {
-		assert.Equal(t, Info{Class: search.Read}, Of(text), text)
+func classed(t *testing.T, want search.Class, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		assert.Equal(t, Info{Class: want}, Of(text), text)
 	}
 }
 
+func TestReads(t *testing.T) {
+	classed(t, search.Read, "SELECT score FROM players WHERE id = ?",
+		" select count(*), max(v) from t where id in (1, 2) -- FOR UPDATE\n order by 1;",
+		"SELECT 'FOR UPDATE', \"into\", `update` FROM t /* INSERT */", "SELECT $tag$ FOR UPDATE $tag$ FROM t",
+		"WITH a (x) AS (SELECT 1) SELECT * FROM a",
+		"WITH RECURSIVE a(x) AS (VALUES (1) UNION SELECT x + 1 FROM a WHERE x < 9) SELECT * FROM a",
+		"SELECT * FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.id = t.id)", "EXPLAIN SELECT 1 FROM t", "VALUES (1), (2)",
+		"SELECT a->>'x' FROM t", "SELECT v::text FROM t", "SELECT 'it''s' FROM t", "SHOW STATUS", "SHOW PROCESSLIST",
+		"SHOW FULL PROCESSLIST", "SHOW TABLE STATUS", "SELECT * FROM information_schema.processlist", "SELECT * FROM pg_locks",
+		"SELECT * FROM pg_class, t", "SELECT * FROM pg_class JOIN t ON true", "SELECT (SELECT v FROM t) FROM pg_class",
+		"SELECT * FROM other.tables", "SELECT * FROM tables", "SELECT * FROM t WHERE 1 = 0 OR v = 0", "SELECT * FROM (SELECT * FROM t) u",
+	)
+}
+
+func TestLooks(t *testing.T) {
+	classed(t, search.Look, "SHOW COLUMNS FROM t", "SHOW VARIABLES LIKE 'x'", "SHOW search_path", "DESCRIBE t",
+		"PRAGMA table_info(t)", "PRAGMA main.table_xinfo('t')", "PRAGMA journal_mode", "SELECT 1", "SELECT version()",
+		"SELECT * FROM t WHERE 1 = 0", "SELECT t.engine FROM information_schema.tables t JOIN information_schema.engines e ON e.engine = t.engine",
+		"SELECT attname FROM pg_attribute WHERE attrelid = to_regclass('t')", "SELECT 1 FROM pg_catalog.pg_class ORDER BY relname, oid",
+		"SELECT * FROM (SELECT 1 FROM pg_class) c",
+	)
+}
+
 func TestWrites(t *testing.T) {
-	for _, text := range []string{
-		"", ";", "(SELECT 1)", "UPDATE t SET v = 1", "INSERT INTO t VALUES (1)", "DELETE FROM t", "CREATE TABLE t (v INT)",
+	classed(t, search.Write, "UPDATE t SET v = 1", "INSERT INTO t VALUES (1)", "DELETE FROM t", "REPLACE INTO t VALUES (1)",
 		"SELECT v FROM t FOR UPDATE", "SELECT v FROM t FOR NO KEY UPDATE", "SELECT v FROM t LOCK IN SHARE MODE",
-		"SELECT nextval('s')", "SELECT pg_advisory_lock(1)", "SELECT GET_LOCK('x', 1)", "SELECT my_function(1)",
-		`SELECT "nextval"('s')`, "SELECT v INTO OUTFILE 'x' FROM t", "SELECT v INTO u FROM t",
+		"SELECT v INTO OUTFILE 'x' FROM t", "SELECT v INTO u FROM t",
 		"WITH a AS (UPDATE t SET v = 1 RETURNING v) SELECT * FROM a", "EXPLAIN ANALYZE SELECT 1",
+		"ROLLBACK TO SAVEPOINT a", "RELEASE a", "START SLAVE",
+	)
+}
+
+// What is not known may do anything.
+func TestDefines(t *testing.T) {
+	classed(t, search.Define, "", ";", "(SELECT 1)", "CREATE TABLE t (v INT)", "ALTER TABLE t ADD w INT", "SELECT nextval('s')",
+		"SELECT pg_advisory_lock(1)", "SELECT GET_LOCK('x', 1)", "SELECT my_function(1)", `SELECT "nextval"('s')`,
 		"SELECT 1 # FOR\n", "SELECT 'a\\' FROM t WHERE v = 'b' FOR UPDATE", "SELECT 1 /*! FOR UPDATE */",
-		"SELECT 5--3 FOR UPDATE", "SELECT 'open",
-		"PRAGMA journal_mode = WAL", "PRAGMA wal_checkpoint", "PRAGMA", "PRAGMA user_version = 3", "PRAGMA page_size(4096)",
-		"ROLLBACK TO SAVEPOINT a", "RELEASE a", "SET GLOBAL x = 1", "SET autocommit = 0", "SET CONSTRAINTS ALL IMMEDIATE",
-		"SET @x = (SELECT 1)", "LOCK TABLES t WRITE", "START SLAVE",
-	} {
-		assert.Equal(t, Info{Class: search.Write}, Of(text), text)
-	}
-	assert.Equal(t, Info{Class: search.Write, Several: true}, Of("SELECT 1; SELECT 2"))
+		"SELECT 5--3 FOR UPDATE", "SELECT 'open", "PRAGMA journal_mode = WAL", "PRAGMA wal_checkpoint", "PRAGMA",
+		"PRAGMA user_version = 3", "PRAGMA page_size(4096)", "SET GLOBAL x = 1", "SET autocommit = 0",
+		"SET CONSTRAINTS ALL IMMEDIATE", "SET @x = (SELECT 1)", "LOCK TABLES t WRITE", "VACUUM", "TRUNCATE t", "CALL p()",
+	)
+	assert.Equal(t, Info{Class: search.Define, Several: true}, Of("SELECT 1; SELECT 2"))
 }
 
 func TestTransactions(t *testing.T) {
