@@ -100,8 +100,8 @@ func (e *environment) info(s *session, call *tap.Call) statement.Info {
 		info.Class = s.class
 	case info.Does == statement.Begins && s.inTx:
 		info.Class = search.Write // MySQL commits what was before
-	case info.Class == search.Look && (s.inTx || e.database.Immediate):
-		// The first query of a transaction decides what it sees from then on. In SQLite the catalog is read as tables are.
+	case info.Class == search.Look && (s.inTx || !e.database.Catalog):
+		// The first query of a transaction decides what it sees from then on.
 		info.Class = search.Read
 	}
 	return info

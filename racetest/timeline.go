@@ -141,7 +141,7 @@ func (r Result) String() string {
 		fmt.Fprintf(&b, ", %d of them at random", r.Random)
 	}
 	if r.Orders > 0 {
-		fmt.Fprintf(&b, ", which stand for %.0f orders", r.Orders)
+		fmt.Fprintf(&b, ", which stand for about %.0f orders", r.Orders)
 	}
 	fmt.Fprintf(&b, " of up to %d statements, in %s", r.Longest, r.Elapsed.Round(time.Millisecond))
 	fmt.Fprintf(&b, "; a statement waited for a lock in %d, actors waited for each other in %d", r.Blocked, r.Deadlocks)

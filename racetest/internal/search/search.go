@@ -67,6 +67,7 @@ type node struct {
 	switches int
 }
 
+// then returns the node after a choice, if its statement does not wait and nobody goes on who has waited.
 func (n *node) then(actor int, op Op, enabled []*Op) *node {
 	d := Decision{Enabled: enabled, Last: n.actor, Chosen: actor}
 	next := &node{n, n.trace.then(actor, op), actor, op, n.depth + 1, n.switches}
@@ -106,6 +107,7 @@ type Search struct {
 	enabled map[key][]*Op  // what can go on in a state that is known
 	next    map[key]*Op    // what an actor does after an event, nil if it ends
 	leaves  map[key]bool   // states at which a schedule has ended
+	actual  map[key]*trace // what traces turned out to be, by what they would be if nobody waited
 	Runs    int            // schedules run
 	Orders  float64        // how many orders of the same statements they stand for
 }
@@ -119,6 +121,7 @@ func New(actors int) *Search {
 		enabled: map[key][]*Op{},
 		next:    map[key]*Op{},
 		leaves:  map[key]bool{},
+		actual:  map[key]*trace{},
 	}
 }
 
@@ -147,9 +150,11 @@ func (s *Search) Explore(limit int, run Runner) error {
 func (s *Search) pick() *node {
 	for {
 		n := s.pop()
-		switch {
-		case n == nil:
+		if n == nil {
 			return nil
+		}
+		s.correct(n)
+		switch {
 		case s.visited[place{n.trace.key, n.actor}]:
 			continue
 		}
@@ -230,6 +235,22 @@ func (s *Search) along(n *node) Chooser {
 	}
 }
 
+// correct gives a node that was put into work the trace that it turns out to have, as far as that is known. If somebody has
+// begun to wait with the same statement, and all of the rest has happened while he waited, then he waits here as well.
+func (s *Search) correct(n *node) {
+	if n.parent == nil {
+		return
+	}
+	if actual := s.actual[n.trace.key]; actual != nil {
+		n.trace = actual
+		return
+	}
+	tried := n.parent.trace.try(n.actor, n.op)
+	if _, known := s.enabled[tried.key]; known {
+		n.trace = tried
+	}
+}
+
 // follow learns from a schedule that has come through the node: from there on, every other choice is work.
 func (s *Search) follow(n *node, decisions []Decision) {
 	actors := len(n.trace.actors)
@@ -237,7 +258,7 @@ func (s *Search) follow(n *node, decisions []Decision) {
 		s.learn(newTrace(actors), actor, at(decisions, 0, actors))
 	}
 	if n.parent != nil {
-		s.learn(n.trace, n.actor, at(decisions, n.depth, actors))
+		s.resolve(n, decisions)
 	}
 	for _, d := range decisions[n.depth:] {
 		s.enabled[n.trace.key] = d.Enabled
@@ -250,13 +271,40 @@ func (s *Search) follow(n *node, decisions []Decision) {
 			}
 		}
 		n = n.then(d.Chosen, *d.Enabled[d.Chosen], d.Enabled)
-		s.learn(n.trace, n.actor, at(decisions, n.depth, actors))
+		s.resolve(n, decisions)
 	}
 	s.visited[place{n.trace.key, n.actor}] = true
 	s.enabled[n.trace.key] = make([]*Op, actors)
 	if !s.leaves[n.trace.key] {
 		s.leaves[n.trace.key] = true
 		s.Orders += orders(actors, n.path())
+	}
+}
+
+// resolve gives a node the trace that its choice has led to, and learns what its actors do next.
+func (s *Search) resolve(n *node, decisions []Decision) {
+	t := n.parent.trace
+	was, is := decisions[n.depth-1], at(decisions, n.depth, len(t.actors))
+	var went []int // on, who had waited
+	var tries []part
+	for actor := range t.actors {
+		if actor != n.actor && was.Waits[actor] && !is.Waits[actor] && t.actors[actor].tried != nil {
+			went, tries = append(went, actor), append(tries, t.actors[actor])
+		}
+	}
+	predicted := n.parent.trace.then(n.actor, n.op).key
+	if is.Waits[n.actor] {
+		t = t.try(n.actor, n.op)
+	} else {
+		t = t.add(n.actor, n.op, 1, tries)
+	}
+	for _, actor := range went {
+		t = t.add(actor, *t.actors[actor].tried, 0, nil)
+	}
+	n.trace = t
+	s.actual[predicted] = t
+	for _, actor := range append(went, n.actor) {
+		s.learn(t, actor, is)
 	}
 }
 

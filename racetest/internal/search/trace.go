@@ -49,18 +49,21 @@ type trace struct {
 	key    key
 	actors []part       // of each actor, its last event
 	all    [Define]part // all events together of Look, Read, Write and Define
+	tries  part         // all tries together
 }
 
 type part struct {
 	key   key
 	clock clock
+	tried *Op // what is waited for, if the event is a try
 }
 
 func newTrace(actors int) *trace {
 	t := &trace{actors: make([]part, actors)}
 	for i := range t.actors {
-		t.actors[i] = part{key{0, uint64(i)}, make(clock, actors)} // none
+		t.actors[i] = part{key: key{0, uint64(i)}, clock: make(clock, actors)} // none
 	}
+	t.tries.clock = make(clock, actors)
 	for i := range t.all {
 		t.all[i].clock = make(clock, actors)
 	}
@@ -77,15 +80,24 @@ var before = map[Class][]Class{
 
 // then returns the trace after one more event.
 func (t *trace) then(actor int, op Op) *trace {
+	return t.add(actor, op, 1, nil)
+}
+
+// add adds an event, which counts if it is a choice, and is not only what comes of one, and which has those tries before it.
+func (t *trace) add(actor int, op Op, choices uint16, tries []part) *trace {
 	event := part{clock: slices.Clone(t.actors[actor].clock)}
-	event.clock[actor]++
+	event.clock[actor] += choices
 	past := []key{t.actors[actor].key}
 	for _, class := range before[op.Class] {
 		event.clock.join(t.all[class-1].clock)
 		past = append(past, t.all[class-1].key)
 	}
+	for _, try := range tries {
+		event.clock.join(try.clock)
+		past = append(past, try.key)
+	}
 	event.key = hash(actor, op, past)
-	next := &trace{t.key.plus(event.key), slices.Clone(t.actors), t.all}
+	next := &trace{t.key.plus(event.key), slices.Clone(t.actors), t.all, t.tries}
 	next.actors[actor] = event
 	if op.Class != Local {
 		next.all[op.Class-1] = t.all[op.Class-1].plus(event)
@@ -93,8 +105,21 @@ func (t *trace) then(actor int, op Op) *trace {
 	return next
 }
 
+// try returns the trace after a statement that has to wait for a lock. Nobody can tell when it began to wait, but for
+// others that wait, whose place may be before or after its own.
+func (t *trace) try(actor int, op Op) *trace {
+	event := part{clock: slices.Clone(t.actors[actor].clock), tried: &op}
+	event.clock[actor]++
+	event.clock.join(t.tries.clock)
+	event.clock.join(t.all[Write-1].clock) // among them is what took the lock; for counting orders only
+	event.key = hash(actor, op, []key{t.actors[actor].key, t.tries.key, {1, 1}})
+	next := &trace{t.key.plus(event.key), slices.Clone(t.actors), t.all, t.tries.plus(event)}
+	next.actors[actor] = event
+	return next
+}
+
 func (p part) plus(event part) part {
-	sum := part{p.key.plus(event.key), slices.Clone(p.clock)}
+	sum := part{key: p.key.plus(event.key), clock: slices.Clone(p.clock)}
 	sum.clock.join(event.clock)
 	return sum
 }

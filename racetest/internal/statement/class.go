@@ -138,7 +138,8 @@ func query(tokens []token) search.Class {
 // Tables of catalogs that change only when tables do. Others show what is going on.
 var catalogs = strings.Fields(`
 	TABLES COLUMNS ENGINES STATISTICS KEY_COLUMN_USAGE TABLE_CONSTRAINTS REFERENTIAL_CONSTRAINTS CHECK_CONSTRAINTS SCHEMATA VIEWS
-	PG_CLASS PG_ATTRIBUTE PG_TYPE PG_NAMESPACE PG_INDEX PG_CONSTRAINT PG_ATTRDEF PG_ENUM PG_COLLATION PG_SETTINGS PG_TABLES`)
+	PG_CLASS PG_ATTRIBUTE PG_TYPE PG_NAMESPACE PG_INDEX PG_CONSTRAINT PG_ATTRDEF PG_ENUM PG_COLLATION PG_SETTINGS PG_TABLES PG_INHERITS
+	PG_DESCRIPTION PG_DATABASE PG_ROLES SQLITE_MASTER SQLITE_SCHEMA`)
 
 // What SHOW shows of that kind.
 var shown = strings.Fields(`
@@ -180,7 +181,14 @@ func ofCatalog(tokens []token) bool {
 	if len(tokens) > 2 && tokens[1].text == "." {
 		return (tokens[0].is("INFORMATION_SCHEMA") || tokens[0].is("PG_CATALOG")) && slices.ContainsFunc(catalogs, tokens[2].is)
 	}
-	return strings.HasPrefix(strings.ToUpper(tokens[0].text), "PG_") && slices.ContainsFunc(catalogs, tokens[0].is)
+	own := strings.ToUpper(tokens[0].text)
+	switch {
+	case strings.HasPrefix(own, "PRAGMA_"):
+		return slices.Contains(looks, strings.TrimPrefix(own, "PRAGMA_"))
+	case strings.HasPrefix(own, "PG_"), strings.HasPrefix(own, "SQLITE_"):
+		return slices.Contains(catalogs, own)
+	}
+	return false
 }
 
 // named tells whether the word is the name of a common table: WITH name (columns) AS.

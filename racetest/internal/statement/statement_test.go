@@ -28,7 +28,7 @@ func TestReads(t *testing.T) {
 		"SELECT a->>'x' FROM t", "SELECT v::text FROM t", "SELECT 'it''s' FROM t", "SHOW STATUS", "SHOW PROCESSLIST",
 		"SHOW FULL PROCESSLIST", "SHOW TABLE STATUS", "SELECT * FROM information_schema.processlist", "SELECT * FROM pg_locks",
 		"SELECT * FROM pg_class, t", "SELECT * FROM pg_class JOIN t ON true", "SELECT (SELECT v FROM t) FROM pg_class",
-		"SELECT * FROM other.tables", "SELECT * FROM tables", "SELECT * FROM t WHERE 1 = 0 OR v = 0", "SELECT * FROM (SELECT * FROM t) u",
+		"SELECT * FROM other.tables", "SELECT * FROM sqlite_sequence", "SELECT * FROM pragma_wal_checkpoint", "SELECT * FROM tables", "SELECT * FROM t WHERE 1 = 0 OR v = 0", "SELECT * FROM (SELECT * FROM t) u",
 	)
 }
 
@@ -37,7 +37,7 @@ func TestLooks(t *testing.T) {
 		"PRAGMA table_info(t)", "PRAGMA main.table_xinfo('t')", "PRAGMA journal_mode", "SELECT 1", "SELECT version()",
 		"SELECT * FROM t WHERE 1 = 0", "SELECT t.engine FROM information_schema.tables t JOIN information_schema.engines e ON e.engine = t.engine",
 		"SELECT attname FROM pg_attribute WHERE attrelid = to_regclass('t')", "SELECT 1 FROM pg_catalog.pg_class ORDER BY relname, oid",
-		"SELECT * FROM (SELECT 1 FROM pg_class) c",
+		"SELECT * FROM (SELECT 1 FROM pg_class) c", "SELECT name FROM pragma_database_list", "SELECT sql FROM sqlite_master",
 	)
 }
 

@@ -20,6 +20,9 @@ type Database struct {
 	// Immediate says that a statement does not wait in the database: it is told that the database is busy.
 	Immediate bool
 
+	// Catalog says that what queries of the catalog see, and whether they can, depends on no statement that only writes rows.
+	Catalog bool
+
 	ask func(ctx context.Context, db *sql.DB, ids []int64) (map[int64][]int64, error)
 }
 
@@ -32,13 +35,15 @@ func Of(ctx context.Context, db *sql.DB) (*Database, error) {
 		if lite := db.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&version); lite != nil {
 			return nil, err
 		}
-		return &Database{Name: "SQLite", Immediate: true}, nil
+		var journal string
+		err := db.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&journal)
+		return &Database{Name: "SQLite", Immediate: true, Catalog: journal == "wal"}, err
 	case strings.HasPrefix(version, "PostgreSQL"):
-		return &Database{Name: "PostgreSQL", ID: "SELECT pg_backend_pid()", ask: postgres}, nil
+		return &Database{Name: "PostgreSQL", ID: "SELECT pg_backend_pid()", Catalog: true, ask: postgres}, nil
 	case strings.Contains(version, "MariaDB"):
-		return &Database{Name: "MariaDB", ID: "SELECT CONNECTION_ID()", ask: mysql}, nil
+		return &Database{Name: "MariaDB", ID: "SELECT CONNECTION_ID()", Catalog: true, ask: mysql}, nil
 	case len(version) > 1 && '5' <= version[0] && version[0] <= '9' && version[1] == '.':
-		return &Database{Name: "MySQL", ID: "SELECT CONNECTION_ID()", ask: mysql}, nil
+		return &Database{Name: "MySQL", ID: "SELECT CONNECTION_ID()", Catalog: true, ask: mysql}, nil
 	}
 	return nil, fmt.Errorf("SQLite, PostgreSQL, MariaDB and MySQL are known, not %q", version)
 }
