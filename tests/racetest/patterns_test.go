@@ -3,16 +3,21 @@ package racetest_test
 import (
 	"context"
 	"database/sql"
+	"fmt"
+	"os"
 	"testing"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/raceproof/raceproof"
 	"github.com/raceproof/raceproof/atomic"
 	"github.com/raceproof/raceproof/lock"
+	"github.com/raceproof/raceproof/once"
 	"github.com/raceproof/raceproof/optimistic"
 	"github.com/raceproof/raceproof/racetest"
+	"github.com/raceproof/raceproof/tests/databases"
 )
 
 type Account struct {
@@ -66,16 +71,132 @@ func (w *world) adds(pattern adder, n int64) func(context.Context, *sql.DB) erro
 	})
 }
 
-func TestPatterns(t *testing.T) {
+// explored explores, and logs what it has: in the order of its name, as many actors as there are amounts.
+func (w *world) explored(t *testing.T, s racetest.Scenario, run func(n int64) func(context.Context, *sql.DB) error, amounts ...int64) {
+	t.Helper()
+	s.Open, s.Actors = w.connector, racetest.Actors{}
+	if s.Setup == nil {
+		s.Setup = rows
+	}
+	sum := int64(100)
+	for i, n := range amounts {
+		s.Actors[string("abc"[i])] = run(n)
+		sum += n
+	}
+	if s.Check == nil {
+		s.Check = has(int(sum), 100)
+	}
+	r := racetest.Explore(t, s)
+	assert.Greater(t, r.Schedules, 1)
+	assert.Greater(t, r.Orders, float64(r.Schedules))
+}
+
+func TestTwo(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		for name, pattern := range patterns {
 			t.Run(name, func(t *testing.T) {
-				r := racetest.Explore(t, racetest.Scenario{
-					Open: w.connector, Setup: rows, Check: has(115, 100),
-					Actors: racetest.Actors{"alice": w.adds(pattern, 5), "bob": w.adds(pattern, 10)},
-				})
-				assert.Positive(t, r.Schedules)
+				w.explored(t, racetest.Scenario{}, func(n int64) func(context.Context, *sql.DB) error { return w.adds(pattern, n) }, 5, 10)
 			})
 		}
 	})
+}
+
+// bounded limits a search that would take minutes, unless there is time: then all schedules are run.
+func bounded(s racetest.Scenario) racetest.Scenario {
+	if os.Getenv("RACEPROOF_TORTURE") == "" {
+		s.Limit, s.Partial, s.Random = 100, true, racetest.Random{Schedules: 20, Seed: 1}
+	}
+	return s
+}
+
+func TestThree(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		for name, pattern := range patterns {
+			t.Run(name, func(t *testing.T) {
+				w.explored(t, bounded(racetest.Scenario{}), func(n int64) func(context.Context, *sql.DB) error { return w.adds(pattern, n) }, 5, 10, 3)
+			})
+		}
+	})
+}
+
+// once makes the table of keys.
+func (w *world) once(t *testing.T) {
+	db, err := raceproof.New(w.Open(databases.Options{}))
+	require.NoError(t, err)
+	t.Cleanup(db.Close)
+	require.NoError(t, once.CreateTable(t.Context(), db))
+}
+
+func rowsAndKeys(ctx context.Context, db *sql.DB) error {
+	if _, err := db.ExecContext(ctx, `DELETE FROM raceproof_once`); err != nil {
+		return err
+	}
+	return rows(ctx, db)
+}
+
+// Of callers with one key one does the work, and all are told what came of it.
+func TestOnceSameKey(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.once(t)
+		for name, pattern := range patterns {
+			t.Run(name, func(t *testing.T) {
+				same := func(n int64) func(context.Context, *sql.DB) error {
+					return w.with(func(ctx context.Context, db *raceproof.DB) error {
+						a, err := once.Wrap(pattern(db)).Update(once.WithKey(ctx, "a key"), 1, 5)
+						if err == nil && a.Balance != 105 {
+							err = fmt.Errorf("was told a balance of %d", a.Balance)
+						}
+						return err
+					})
+				}
+				w.explored(t, bounded(racetest.Scenario{Setup: rowsAndKeys, Check: has(105, 100)}), same, 5, 5)
+			})
+		}
+	})
+}
+
+func TestOnce(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.once(t)
+		for name, pattern := range patterns {
+			t.Run(name, func(t *testing.T) {
+				wrapped := func(n int64) func(context.Context, *sql.DB) error {
+					return w.with(func(ctx context.Context, db *raceproof.DB) error {
+						_, err := once.Wrap(pattern(db)).Update(ctx, 1, n)
+						return err
+					})
+				}
+				w.explored(t, bounded(racetest.Scenario{Setup: rowsAndKeys}), wrapped, 5, 10)
+				if name == "lock" {
+					w.explored(t, bounded(racetest.Scenario{Setup: rowsAndKeys}), wrapped, 5, 10, 3)
+				}
+			})
+		}
+	})
+}
+
+// Seventy schedules: two actors with four statements each, of which none commute.
+func BenchmarkSeventy(b *testing.B) {
+	four := func(account int) func(context.Context, *sql.DB) error {
+		return func(ctx context.Context, db *sql.DB) error {
+			for range 4 {
+				if _, err := db.ExecContext(ctx, fmt.Sprintf(`UPDATE accounts SET balance = balance + 1 WHERE id = %d`, account)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	for _, d := range databases.All() {
+		b.Run(d.Name, func(b *testing.B) {
+			w := newWorld(b, d, databases.Options{})
+			for b.Loop() {
+				r, err := racetest.Run(b.Context(), racetest.Scenario{Open: w.connector, Setup: rows, Check: has(104, 104),
+					Actors: racetest.Actors{"alice": four(1), "bob": four(2)}})
+				if err != nil || r.Schedules != 70 {
+					b.Fatal(r, err)
+				}
+			}
+		})
+	}
 }

@@ -40,7 +40,7 @@ type world struct {
 // deadlocks are found after this time on PostgreSQL; its default is a second.
 const deadlockTimeout = "100ms"
 
-func newWorld(t *testing.T, d databases.Database, o databases.Options) *world {
+func newWorld(t testing.TB, d databases.Database, o databases.Options) *world {
 	f := d.Fresh(t)
 	if d.Dialect == "postgres" {
 		if o.Parameters == nil {
