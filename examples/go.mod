@@ -8,11 +8,13 @@ require (
 	github.com/jmoiron/sqlx v1.4.0
 	github.com/mattn/go-sqlite3 v1.14.53
 	github.com/raceproof/raceproof v0.0.0
+	github.com/raceproof/raceproof/racetest v0.0.0
 	github.com/stretchr/testify v1.12.1
 )
 
 require (
 	filippo.io/edwards25519 v1.2.0 // indirect
+	github.com/anishathalye/porcupine v1.3.1 // indirect
 	github.com/jackc/pgpassfile v1.0.0 // indirect
 	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
 	github.com/jackc/puddle/v2 v2.2.3 // indirect
@@ -21,4 +23,7 @@ require (
 	golang.org/x/text v0.41.0 // indirect
 )
 
-replace github.com/raceproof/raceproof => ../
+replace (
+	github.com/raceproof/raceproof => ../
+	github.com/raceproof/raceproof/racetest => ../racetest
+)

@@ -30,9 +30,7 @@ ON CONFLICT DO NOTHING;
 // In WAL mode nobody who reads waits for somebody who writes. The service has this one pool for the file, and one
 // raceproof.DB on it, so that its writers queue up in the order in which they came.
 func open(ctx context.Context, path string) (*sqlx.DB, error) {
-	name := "file:" + (&url.URL{Path: path}).EscapedPath() +
-		"?_journal_mode=WAL&_synchronous=NORMAL&_stmt_cache_size=64"
-	pool, err := sqlx.ConnectContext(ctx, "sqlite3", name)
+	pool, err := sqlx.ConnectContext(ctx, "sqlite3", dsn(path))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
@@ -40,6 +38,11 @@ func open(ctx context.Context, path string) (*sqlx.DB, error) {
 		return nil, errors.Join(fmt.Errorf("create the tables in %s: %w", path, err), pool.Close())
 	}
 	return pool, nil
+}
+
+// dsn is how the driver is told to open the file, whatever characters are in its path.
+func dsn(path string) string {
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?_journal_mode=WAL&_synchronous=NORMAL&_stmt_cache_size=64"
 }
 
 // find returns the student, or sql.ErrNoRows.
