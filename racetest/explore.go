@@ -41,6 +41,10 @@ func Run(ctx context.Context, s Scenario, opts ...Option) (result Result, err er
 	if errors.As(err, &f) {
 		f.Schedules, f.about = e.result.Schedules, e.about
 	}
+	if o.replay != "" && err == nil {
+		f = &Failure{Actors: e.names, Steps: e.last.timeline(), Token: o.replay}
+		e.result.timeline = f.timeline()
+	}
 	if report := e.report(f); report != nil {
 		err = errors.Join(err, report)
 	}
@@ -252,14 +256,17 @@ func (s *schedule) instead(d *search.Diverged) string {
 
 // report writes the file that was asked for.
 func (e *environment) report(f *Failure) error {
-	if e.Report == "" || e.last == nil || f == nil {
+	if e.Report == "" || f == nil {
 		return nil
 	}
 	file, err := os.Create(e.Report)
 	if err != nil {
 		return fmt.Errorf("the scenario's Report: %w", err)
 	}
-	p := page{Actors: f.Actors, Steps: f.Steps, Verdict: f.what(), Kind: f.Kind, Token: f.Token, Summary: e.result.String()}
+	p := page{Actors: f.Actors, Steps: f.Steps, Kind: f.Kind, Token: f.Token, Summary: e.result.summary()}
+	if f.Kind != "" {
+		p.Verdict = f.what()
+	}
 	if err := errors.Join(p.write(file), file.Close()); err != nil {
 		return fmt.Errorf("the scenario's Report: %w", err)
 	}

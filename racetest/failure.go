@@ -36,7 +36,8 @@ type Failure struct {
 	about float64 // how many orders there are
 }
 
-// A Step is a row of the timeline: one statement, BEGIN, COMMIT or ROLLBACK of one actor.
+// A Step is a row of the timeline: one statement, BEGIN, COMMIT or ROLLBACK of one actor. Those that only set the session
+// (SET, PRAGMA busy_timeout) are sent with the statement that follows, and stand in the timeline if they fail.
 type Step struct {
 	Actor     string
 	Statement string        // with the values in it
@@ -45,20 +46,26 @@ type Step struct {
 	Blocked   bool          // it waited for a lock
 	WaitsFor  []string      // the actors that held it, as far as the database says; a name in parentheses is nobody's of the scenario
 	Until     int           // the number of the step, from 1, after which it went on; 0 if it did not
-	With      bool          // it is no choice of the schedule: it only sets the session, or its actor did not wait for its turn
+	With      bool          // it is no choice of the schedule: it has set the session, or database/sql has rolled back by itself
 	Took      time.Duration // from its start to its end; it includes waiting
 }
 
 // Error returns the timeline as text, and what is wrong.
 func (f *Failure) Error() string {
 	var b strings.Builder
-	b.WriteString("\n")
-	writeTimeline(&b, f.Actors, f.Steps)
+	b.WriteString(f.timeline())
 	fmt.Fprintf(&b, "  after %s of about %.0f, this one with %s: %s\n",
 		counted(f.Schedules, "schedule", "schedules"), f.about, counted(f.Switches, "switch", "switches"), f.what())
 	if f.Token != "" {
 		fmt.Fprintf(&b, "  replay: racetest.Replay(%q)\n", f.Token)
 	}
+	return b.String()
+}
+
+func (f *Failure) timeline() string {
+	var b strings.Builder
+	b.WriteString("\n")
+	writeTimeline(&b, f.Actors, f.Steps)
 	return b.String()
 }
 

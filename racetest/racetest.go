@@ -79,8 +79,8 @@ type Scenario struct {
 	// does not end; 0 is 1,000.
 	Steps int
 
-	// Report is the name of an HTML file to which the timeline is written that fails, or that is replayed. It needs nothing
-	// but itself to be looked at. "" writes none.
+	// Report is the name of an HTML file to which the timeline is written of the schedule that fails, or that is replayed. It
+	// needs nothing but itself to be looked at. "" writes none.
 	Report string
 }
 
@@ -113,6 +113,8 @@ type Result struct {
 	Deadlocks  int           // schedules in which actors waited for each other
 	Longest    int           // steps of the longest schedule
 	Elapsed    time.Duration // the time it took
+
+	timeline string // of a schedule that was replayed
 }
 
 // Explore runs every schedule of the scenario, and fails the test with the first that breaks it: with the [Failure]'s

@@ -11,23 +11,32 @@ import (
 	"github.com/raceproof/raceproof/racetest/internal/tap"
 )
 
-// timeline returns the rows of a schedule.
-func (s *schedule) timeline() []Step {
+// timeline returns the rows of a schedule. What has only set the session, and did, is left out.
+func (s *schedule) timeline() (rows []Step) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	rows := make([]Step, len(s.steps))
+	kept := make([]int, len(s.steps)+1) // of the first so many
 	for i, st := range s.steps {
-		rows[i] = Step{
+		kept[i+1] = kept[i]
+		failed := st.err != nil || st.call.Seen.Err() != nil
+		if st.info.Does == statement.Settings && st.returned && !failed {
+			continue
+		}
+		kept[i+1]++
+		rows = append(rows, Step{
 			Actor:     st.actor.name,
 			Statement: written(st.call),
 			Result:    st.result(),
-			Failed:    st.err != nil || st.call.Seen.Err() != nil,
+			Failed:    failed,
 			Blocked:   st.blocked,
 			WaitsFor:  st.waitsFor,
 			Until:     st.until,
 			With:      st.with,
 			Took:      st.took,
-		}
+		})
+	}
+	for i := range rows {
+		rows[i].Until = kept[rows[i].Until]
 	}
 	return rows
 }
@@ -133,8 +142,10 @@ func wrap(text string, width int) (lines []string) {
 	return append(lines, line)
 }
 
-// String says in a sentence what was explored.
-func (r Result) String() string {
+// String says in a sentence what was explored. Before that it has the timeline if a schedule was replayed, and passed.
+func (r Result) String() string { return r.timeline + r.summary() }
+
+func (r Result) summary() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d schedules", r.Schedules)
 	if r.Random > 0 {

@@ -104,7 +104,7 @@ func TestTwo(t *testing.T) {
 // bounded limits a search that would take minutes, unless there is time: then all schedules are run.
 func bounded(s racetest.Scenario) racetest.Scenario {
 	if os.Getenv("RACEPROOF_TORTURE") == "" {
-		s.Limit, s.Partial, s.Random = 100, true, racetest.Random{Schedules: 20, Seed: 1}
+		s.Limit, s.Partial, s.Random = 30, true, racetest.Random{Schedules: 10, Seed: 1}
 	}
 	return s
 }
