@@ -44,13 +44,16 @@ FUZZTIME ?= 60s
 fuzz:
 	go test -run '^$$' -fuzz FuzzName -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./internal/dialect
 	go test -run '^$$' -fuzz FuzzChange -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./atomic
+	cd racetest && go test -run '^$$' -fuzz FuzzScan -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./internal/statement
 
 ## torture: what takes too long for every change
 torture: fuzz
 	go test -race -count=20 . ./internal/... ./lock ./atomic ./optimistic
 	@set -e; cd tests; bin=$$(mktemp -d); trap 'rm -rf $$bin' EXIT; go build -o $$bin ./cmd/withservers; \
-	RACEPROOF_REQUIRE=postgres,mariadb RACEPROOF_TORTURE=1 $$bin/withservers go test -race -count=1 -timeout 1h -v ./once
+	RACEPROOF_REQUIRE=postgres,mariadb RACEPROOF_TORTURE=1 $$bin/withservers go test -race -count=1 -timeout 1h -v ./once ./racetest
 
 ## bench: measures against other ways to write the same, and puts the table into bench/README.md
 bench:
 	cd bench && go run . -write
+	@set -e; cd tests; bin=$$(mktemp -d); trap 'rm -rf $$bin' EXIT; go build -o $$bin ./cmd/withservers; \
+	RACEPROOF_REQUIRE=postgres,mariadb $$bin/withservers go test -run '^$$' -bench . ./racetest
