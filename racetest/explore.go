@@ -156,12 +156,21 @@ func (e *environment) explore(o options) error {
 	return nil
 }
 
+// victims is how often a schedule is tried again in which the database has refused somebody else than before.
+const victims = 20
+
 // run runs one schedule. One that the database has ended a deadlock in may go another way the next time, because the
 // database chooses whom it refuses: it is tried again then.
 func (e *environment) run(choose search.Chooser) ([]search.Decision, error) {
 	e.result.Schedules++
 	s, decisions, err := e.once(choose)
 	var diverged *search.Diverged
+	for range victims {
+		if s.knots == 0 || !elsewhere(err) {
+			break
+		}
+		s, decisions, err = e.once(choose)
+	}
 	if errors.As(err, &diverged) {
 		err = &Failure{Kind: NotDeterministic, Actor: e.names[diverged.Actor], Err: fmt.Errorf(
 			"%s is not deterministic: under the same schedule it was about to send %q at choice %d, and now it %s",
@@ -174,6 +183,13 @@ func (e *environment) run(choose search.Chooser) ([]search.Decision, error) {
 		return decisions, f
 	}
 	return decisions, err
+}
+
+// elsewhere tells whether a schedule has gone another way than it was to.
+func elsewhere(err error) bool {
+	var diverged *search.Diverged
+	var unfit *misfit
+	return errors.As(err, &diverged) || errors.As(err, &unfit)
 }
 
 // once runs one schedule from Setup to Check.

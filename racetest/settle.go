@@ -129,6 +129,12 @@ func (s *schedule) ask(all []*actor) (map[*actor][]string, error) {
 		if others == nil {
 			s.mu.Lock()
 			found[a] = s.holders(a)
+			if a.state == blocked { // who has come later does not hold it
+				found[a] = slices.DeleteFunc(found[a], func(other string) bool { return !slices.Contains(a.waitsFor, other) })
+			}
+			if len(found[a]) == 0 {
+				found[a] = a.waitsFor
+			}
 			s.mu.Unlock()
 		}
 	}

@@ -46,6 +46,9 @@ func (e *environment) token(decisions []search.Decision) string {
 	return strings.Join(words, " ")
 }
 
+// A misfit is the error of a token that does not fit.
+type misfit struct{ error }
+
 // replay returns a chooser that follows a token, and when that is at its end goes on without a switch that is not needed.
 func (e *environment) replay(token string) (search.Chooser, error) {
 	var path []int
@@ -58,12 +61,15 @@ func (e *environment) replay(token string) (search.Chooser, error) {
 	}
 	step := 0
 	return func(d search.Decision) (int, error) {
+		if d.Last < 0 {
+			step = 0 // the schedule is tried again
+		}
 		if step >= len(path) {
 			return search.Calmly(d), nil
 		}
 		want := path[step]
 		if step++; d.Enabled[want] == nil {
-			return 0, fmt.Errorf("the token of Replay(%q) does not fit: at choice %d %s cannot go on; it has ended, or waits", token, step, e.names[want])
+			return 0, &misfit{fmt.Errorf("the token of Replay(%q) does not fit: at choice %d %s cannot go on; it has ended, or waits", token, step, e.names[want])}
 		}
 		return want, nil
 	}, nil

@@ -218,6 +218,9 @@ func (s *Search) along(n *node) Chooser {
 	path := n.path()
 	step := 0
 	return func(d Decision) (int, error) {
+		if d.Last < 0 {
+			step = 0 // the schedule is tried again
+		}
 		if step >= len(path) {
 			return Calmly(d), nil
 		}
