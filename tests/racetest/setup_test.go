@@ -107,6 +107,7 @@ func caught(t *testing.T, s racetest.Scenario, kind racetest.Kind) *racetest.Fai
 	var f *racetest.Failure
 	require.ErrorAs(t, err, &f)
 	require.Equal(t, kind, f.Kind, "%v", f)
+	require.Positive(t, f.Switches, "it fails without a race: %v", f)
 	t.Log(result, f)
 	_, err = racetest.Run(t.Context(), s, racetest.Replay(f.Token))
 	var again *racetest.Failure
