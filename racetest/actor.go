@@ -34,6 +34,7 @@ type actor struct {
 
 	goroutine []byte // the one it was called in
 	state     state
+	at        *session   // whose statement it sends, or is about to send
 	turn      chan bool  // of the wait it is in. true: go on. false: what you wait for does not come
 	order     int        // of those that wait, who began first
 	op        *search.Op // what it is about to send, if it is parked

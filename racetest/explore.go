@@ -41,11 +41,10 @@ func Run(ctx context.Context, s Scenario, opts ...Option) (result Result, err er
 	if errors.As(err, &f) {
 		f.Schedules, f.about = e.result.Schedules, e.about
 	}
-	if o.replay != "" && err == nil {
-		f = &Failure{Actors: e.names, Steps: e.last.timeline(), Token: o.replay}
-		e.result.timeline = f.timeline()
+	if err == nil && e.replayed {
+		e.result.timeline = (&Failure{Actors: e.names, Steps: e.last.timeline()}).timeline()
 	}
-	if report := e.report(f); report != nil {
+	if report := e.report(f, err); report != nil {
 		err = errors.Join(err, report)
 	}
 	return e.result, err
@@ -100,6 +99,8 @@ type environment struct {
 	names     []string // of the actors, in order
 	tokens    []string // and in tokens
 	last      *schedule
+	decisions []search.Decision // of the last
+	replayed  bool
 	result    Result
 	about     float64 // how many orders there are, as far as the last schedule tells
 }
@@ -126,17 +127,24 @@ type shared struct{ driver.Connector }
 
 // explore runs the schedules. What it finds out is in the result, whatever the error.
 func (e *environment) explore(o options) error {
-	if o.replay != "" {
-		choose, err := e.replay(o.replay)
+	if strings.TrimSpace(o.replay) != "" {
+		choose, rest, err := e.replay(o.replay)
 		if err != nil {
 			return err
 		}
-		_, err = e.run(choose)
-		return err
+		if _, err = e.run(choose); err != nil {
+			return err
+		}
+		e.replayed = true
+		return rest()
 	}
 	s := search.New(len(e.names))
 	err := s.Explore(e.Limit, e.run)
 	e.result.Orders = s.Orders
+	var diverged *search.Diverged
+	if errors.As(err, &diverged) { // seen when the schedule was over
+		return e.located(e.notDeterministic(diverged, e.last.instead(diverged)), e.last, e.decisions)
+	}
 	if err != nil {
 		return err
 	}
@@ -164,46 +172,54 @@ const victims = 20
 func (e *environment) run(choose search.Chooser) ([]search.Decision, error) {
 	e.result.Schedules++
 	s, decisions, err := e.once(choose)
-	var diverged *search.Diverged
 	for range victims {
-		if s.knots == 0 || !elsewhere(err) {
+		if !elsewhere(err) || !e.last.chance {
 			break
 		}
 		s, decisions, err = e.once(choose)
 	}
-	if errors.As(err, &diverged) {
-		err = &Failure{Kind: NotDeterministic, Actor: e.names[diverged.Actor], Err: fmt.Errorf(
-			"%s is not deterministic: under the same schedule it was about to send %q at choice %d, and now it %s",
-			e.names[diverged.Actor], diverged.Want, diverged.Step+1, s.instead(diverged))}
-	}
+	e.decisions = decisions
 	var f *Failure
-	if errors.As(err, &f) {
-		f.Actors, f.Steps = e.names, s.timeline()
-		f.Token, f.Switches = e.token(decisions), search.Switches(decisions)
-		return decisions, f
+	switch {
+	case !errors.As(err, &f):
+	case e.ctx.Err() != nil && f.Kind != NoEnd:
+		return decisions, context.Cause(e.ctx) // what actors and Check make of that is not their fault
+	default:
+		return decisions, e.located(f, s, decisions)
 	}
 	return decisions, err
 }
 
 // elsewhere tells whether a schedule has gone another way than it was to.
 func elsewhere(err error) bool {
-	var diverged *search.Diverged
+	var f *Failure
 	var unfit *misfit
-	return errors.As(err, &diverged) || errors.As(err, &unfit)
+	return errors.As(err, &f) && f.Kind == NotDeterministic || errors.As(err, &unfit)
+}
+
+// located puts into a failure in which schedule it came about.
+func (e *environment) located(f *Failure, s *schedule, decisions []search.Decision) *Failure {
+	f.Actors, f.Steps = e.names, s.timeline()
+	f.Token, f.Switches = e.token(decisions), search.Switches(decisions)
+	return f
 }
 
 // once runs one schedule from Setup to Check.
 func (e *environment) once(choose search.Chooser) (*schedule, []search.Decision, error) {
+	if e.ctx.Err() != nil {
+		return nil, nil, context.Cause(e.ctx)
+	}
+	if err := errors.Join(e.Setup(e.ctx, e.admin), e.comesBack()); err != nil {
+		return nil, nil, fmt.Errorf("the scenario's Setup: %w", err)
+	}
 	s := e.schedule(e.ctx)
-	if e.last = s; e.ctx.Err() != nil {
-		return s, nil, context.Cause(e.ctx)
-	}
-	if err := e.Setup(e.ctx, e.admin); err != nil {
-		return s, nil, fmt.Errorf("the scenario's Setup: %w", err)
-	}
+	e.last = s
 	decisions, err := s.play(choose)
-	if err != nil && !s.abandon() {
-		err = errors.Join(err, errors.New("an actor has not ended although its context and its connections have"))
+	if n := len(decisions); n > 0 && s.chance {
+		decisions[n-1].Chance = true // what comes of it may come otherwise
+	}
+	if err != nil {
+		err = s.givenUp(err)
 	}
 	keeper := s.close()
 	e.count(s, decisions)
@@ -220,11 +236,26 @@ func (e *environment) once(choose search.Chooser) (*schedule, []search.Decision,
 	if err := e.Check(e.ctx, e.admin, returned); err != nil {
 		return s, decisions, &Failure{Kind: Invariant, Err: err}
 	}
+	if err := e.comesBack(); err != nil {
+		return s, decisions, fmt.Errorf("the scenario's Check: %w", err)
+	}
 	return s, decisions, nil
+}
+
+// comesBack waits for the connections that Setup and Check have used: one that is kept would be in the way of what follows.
+func (e *environment) comesBack() error {
+	for deadline := time.Now().Add(comesBack); e.admin.Stats().InUse > 0; time.Sleep(time.Millisecond) {
+		if !time.Now().Before(deadline) {
+			return errors.New("it keeps a connection (a *sql.Conn, a *sql.Tx or *sql.Rows that was not closed)")
+		}
+	}
+	return nil
 }
 
 // count adds a schedule to the result.
 func (e *environment) count(s *schedule, decisions []search.Decision) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	r := &e.result
 	perActor := make([]int, len(e.names))
 	for _, d := range decisions {
@@ -246,42 +277,69 @@ func (s *schedule) returned() (map[string]error, error) {
 	all := map[string]error{}
 	for _, a := range s.actors {
 		all[a.name] = a.err
-		if a.err == nil || s.env.MayFail != nil && s.env.MayFail(a.name, a.err) {
-			continue
+		if f := s.hasFailed(a); f != nil {
+			return nil, f
 		}
-		busy, stale := waits.Busy(a.err)
-		if waits.Deadlock(a.err) || busy && !stale && s.knots > 0 {
-			return nil, &Failure{Kind: Deadlock, Actor: a.name, Err: fmt.Errorf("deadlock: %s; %s has failed: %w", strings.Join(s.knot, ", "), a.name, a.err)}
-		}
-		return nil, &Failure{Kind: ActorFailed, Actor: a.name, Err: fmt.Errorf("%s has failed: %w", a.name, a.err)}
 	}
 	return all, nil
 }
 
+// hasFailed returns the failure of an actor that has returned an error that it may not, or nil.
+func (s *schedule) hasFailed(a *actor) *Failure {
+	if a.err == nil || s.env.MayFail != nil && s.env.MayFail(a.name, a.err) {
+		return nil
+	}
+	busy, stale := waits.Busy(a.err)
+	if waits.Deadlock(a.err) || busy && !stale && s.knots > 0 {
+		return &Failure{Kind: Deadlock, Actor: a.name, Err: fmt.Errorf("deadlock: %s; %s has failed: %w", strings.Join(s.knot, ", "), a.name, a.err)}
+	}
+	return &Failure{Kind: ActorFailed, Actor: a.name, Err: fmt.Errorf("%s has failed: %w", a.name, a.err)}
+}
+
+// notDeterministic is the failure of an actor that does something else than before.
+func (e *environment) notDeterministic(d *search.Diverged, instead error) *Failure {
+	before := "had ended"
+	if d.Want != "" {
+		before = fmt.Sprintf("was about to send %q", d.Want)
+	}
+	return &Failure{Kind: NotDeterministic, Actor: e.names[d.Actor], Err: fmt.Errorf(
+		"%s is not deterministic: under the same schedule it %s at choice %d, and now it %w",
+		e.names[d.Actor], before, d.Step+1, instead)}
+}
+
 // instead says where the actor of a schedule that has gone another way stands.
-func (s *schedule) instead(d *search.Diverged) string {
+func (s *schedule) instead(d *search.Diverged) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch a := s.actors[d.Actor]; {
 	case d.Got != "":
-		return fmt.Sprintf("is %q", d.Got)
+		return fmt.Errorf("is about to send %q", d.Got)
+	case a.state == ended && a.err != nil:
+		return fmt.Errorf("has ended: %w", a.err)
 	case a.state == ended:
-		return "has ended"
+		return errors.New("has ended")
 	default:
-		return "waits for " + names(a.waitsFor)
+		return errors.New("waits for " + names(a.waitsFor))
 	}
 }
 
 // report writes the file that was asked for.
-func (e *environment) report(f *Failure) error {
-	if e.Report == "" || f == nil {
+func (e *environment) report(f *Failure, err error) error {
+	var p page
+	switch {
+	case e.Report == "":
+		return nil
+	case f != nil:
+		p = page{Actors: f.Actors, Steps: f.Steps, Verdict: f.what(), Kind: f.Kind, Token: f.Token}
+	case err == nil && e.replayed:
+		p = page{Actors: e.names, Steps: e.last.timeline(), Token: e.token(e.decisions)}
+	default:
 		return nil
 	}
+	p.Summary = e.result.summary()
 	file, err := os.Create(e.Report)
 	if err != nil {
 		return fmt.Errorf("the scenario's Report: %w", err)
-	}
-	p := page{Actors: f.Actors, Steps: f.Steps, Kind: f.Kind, Token: f.Token, Summary: e.result.summary()}
-	if f.Kind != "" {
-		p.Verdict = f.what()
 	}
 	if err := errors.Join(p.write(file), file.Close()); err != nil {
 		return fmt.Errorf("the scenario's Report: %w", err)

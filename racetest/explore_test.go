@@ -51,7 +51,7 @@ func score(want int) func(context.Context, *sql.DB, map[string]error) error {
 
 // TestLostUpdate is the first that everybody tries.
 func TestLostUpdate(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	s := racetest.Scenario{
 		Open: racetest.Driver("sqlite3", file(t)), Setup: setup,
 		Actors: racetest.Actors{"alice": add(5), "bob": add(10)},

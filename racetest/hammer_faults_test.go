@@ -67,7 +67,7 @@ func TestHammerNamesWhatALoadLacks(t *testing.T) {
 }
 
 func TestHammerReturnsErrorsOfOpenAndSetup(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	mine := errors.New("mine")
 	load := numbers()
 	load.Do = func(context.Context, *sql.DB, int) (int, error) { panic("nothing may run") }
@@ -127,7 +127,7 @@ func TestHammerComparesAnswersWithEqual(t *testing.T) {
 }
 
 func TestHammerNamesACallerThatPanics(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	mine := errors.New("mine")
 	for name, do := range map[string]func(){
 		"panic":  func() { panic(mine) },
@@ -227,7 +227,7 @@ func TestHammerIsPatientWhileSomethingEnds(t *testing.T) {
 }
 
 func TestHammerEndsWithItsContext(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	mine := errors.New("mine")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	load := numbers()
@@ -244,7 +244,7 @@ func TestHammerEndsWithItsContext(t *testing.T) {
 }
 
 func TestHammerDoesNotPassWhatItCannotDecide(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	release := make(chan struct{})
 	load := numbers()
 	load.Search = time.Nanosecond
@@ -260,7 +260,7 @@ func TestHammerDoesNotPassWhatItCannotDecide(t *testing.T) {
 }
 
 func TestHammerReturnsAPanicOfStep(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	load := numbers()
 	load.Step = func(int, int) (int, int) { panic("no such input") }
 	_, err := racetest.RunLoad(t.Context(), load)

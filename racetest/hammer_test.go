@@ -96,7 +96,7 @@ func countA(ctx context.Context, db *sql.DB, t racetest.Tally[ask, int]) error {
 }
 
 func TestHammerCatchesALostUpdate(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	load := counters(t)
 	// The first calls of all callers meet after they have read: all of them have read 0, whatever the machine does.
 	var met atomic.Int32
@@ -149,7 +149,7 @@ func assertReport(t *testing.T, name string) {
 }
 
 func TestHammerPassesAnAtomicUpdate(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	load := counters(t)
 	load.Next = func(r *rand.Rand) ask { return ask{Key: []string{"a", "b"}[r.IntN(2)], Read: r.IntN(4) == 0} }
 	load.Report = filepath.Join(t.TempDir(), "report.html")
@@ -182,7 +182,7 @@ func losing(done, notDone error) func(ctx context.Context, db *sql.DB, in ask) (
 }
 
 func TestHammerLeavesUnknownOutcomesOpen(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	for name, unknown := range map[string]func(error) bool{
 		"told":  func(err error) bool { return errors.Is(err, errLost) },
 		"every": nil,
@@ -197,7 +197,7 @@ func TestHammerLeavesUnknownOutcomesOpen(t *testing.T) {
 }
 
 func TestHammerCatchesWorkDoneThatWasSaidNotToBe(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	load := counters(t)
 	load.Unknown, load.Do = func(error) bool { return false }, losing(errLost, errLost)
 	tally, err := racetest.RunLoad(t.Context(), load)
@@ -210,7 +210,7 @@ func TestHammerCatchesWorkDoneThatWasSaidNotToBe(t *testing.T) {
 }
 
 func TestHammerLeavesRefusedOperationsOut(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	load := counters(t)
 	load.Unknown = func(err error) bool { return !errors.Is(err, errRefused) }
 	load.Do = func(ctx context.Context, db *sql.DB, in ask) (int, error) {
@@ -232,7 +232,7 @@ func TestHammerLeavesRefusedOperationsOut(t *testing.T) {
 }
 
 func TestHammerCatchesAStaleRead(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	load := counters(t)
 	load.Callers, load.Calls, load.Check = 1, 4, nil
 	var asked int
@@ -256,7 +256,7 @@ func TestHammerCatchesAStaleRead(t *testing.T) {
 }
 
 func TestHammerTakesKeysForThemselves(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	two := func(r *rand.Rand) ask { return ask{Key: []string{"a", "b"}[r.IntN(2)]} }
 	t.Run("one state", func(t *testing.T) {
 		load := counters(t)

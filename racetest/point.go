@@ -23,8 +23,6 @@ func (s *schedule) Do(ctx context.Context, call *tap.Call, run func() error) err
 	s.mu.Lock()
 	info := s.env.info(c, call)
 	own := bytes.Equal(goroutine(), a.goroutine)
-	turn := c.skipped && call.Kind == tap.Statement
-	c.skipped = false
 	over := s.over
 	s.mu.Unlock()
 	switch {
@@ -32,19 +30,36 @@ func (s *schedule) Do(ctx context.Context, call *tap.Call, run func() error) err
 		return errOver
 	case over:
 		return run()
-	case turn:
+	case call.Again:
 	case info.Does == statement.Settings, info.Undoes && !own: // database/sql rolls back in a goroutine of its own when a context ends
+		if s.unchosen(a, call) && !info.Undoes {
+			return errOver
+		}
 		return s.send(ctx, s.begin(ctx, a, c, call, info, true), run)
 	case !own:
 		s.blame(&Failure{Kind: ForeignGoroutine, Actor: a.name, Err: fmt.Errorf(
 			"%s sends a statement from another goroutine than the one it was called in, where its order cannot be chosen: %s", a.name, written(call))})
 		return errOver
 	default:
+		s.set(func() { a.at = c })
+		defer s.set(func() { a.at = nil })
 		if err := s.park(a, call, info); err != nil {
 			return err
 		}
 	}
 	return s.send(ctx, s.begin(ctx, a, c, call, info, false), run)
+}
+
+// unchosen counts what is sent without a choice, and tells whether that was too much: it could go on for ever.
+func (s *schedule) unchosen(a *actor, call *tap.Call) bool {
+	s.mu.Lock()
+	s.with++
+	many := s.with > s.env.Steps
+	s.mu.Unlock()
+	if many {
+		s.blame(s.tooMany(a, call.SQL))
+	}
+	return many
 }
 
 // park waits for the actor's turn. One that sends again what has just been told that the database is busy polls for a
@@ -89,7 +104,7 @@ func (s *schedule) begin(ctx context.Context, a *actor, c *session, call *tap.Ca
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !with && a.polled != "" && a.polled == call.SQL {
-		a.step.call = call
+		a.step.call, a.step.session, a.step.ctx = call, c, ctx
 		return a.step
 	}
 	st := &step{actor: a, session: c, call: call, ctx: ctx, info: info, with: with, started: time.Now()}
@@ -142,7 +157,6 @@ func (s *schedule) send(ctx context.Context, st *step, run func() error) error {
 func (s *schedule) skip(st *step) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st.session.skipped = true
 	for i := len(s.steps) - 1; i >= 0; i-- {
 		if s.steps[i] == st {
 			s.steps = append(s.steps[:i], s.steps[i+1:]...)
@@ -173,11 +187,17 @@ func (s *schedule) wait(ctx context.Context, st *step) bool {
 func (s *schedule) finish(ctx context.Context, st *step, err error, refused bool) {
 	a, c := st.actor, st.session
 	s.set(func() {
+		if s.over {
+			return // the timeline shows what was when the schedule was given up
+		}
 		st.err, st.returned, st.took = err, true, time.Since(st.started)
 		if st.blocked {
 			st.until = len(s.steps)
 		}
 		// A COMMIT of the caller's own that was told that the database is busy has left the transaction open.
+		if st.call.Kind != tap.Begin {
+			ctx = context.Background() // database/sql ends only what it has begun
+		}
 		c.done(ctx, st.info, err, err == nil || !refused || st.call.Kind != tap.Statement)
 		if st.with {
 			return

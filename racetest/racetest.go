@@ -99,7 +99,7 @@ type Option func(*options)
 type options struct{ replay string }
 
 // Replay makes Explore run only the schedule that a failure has printed this token for: the names of the actors, each as
-// short as it can be told from the others, in the order in which they are let go.
+// short as it can be told from the others, in the order in which they are let go. An empty token is none.
 func Replay(token string) Option { return func(o *options) { o.replay = token } }
 
 // A Result says what was explored.

@@ -30,10 +30,12 @@ type schedule struct {
 	over    bool
 	steps   []*step
 	choices int
+	with    int       // statements that were no choice
 	still   time.Time // since when nobody can go on
 	waits   int       // how many have begun to wait
 	knots   int       // how often actors have waited for each other
 	knot    []string  // the last time: who waited for whom
+	chance  bool      // the database has chosen whom it refuses, and may choose another the next time
 	fault   *Failure
 }
 
@@ -114,7 +116,8 @@ func (s *schedule) play(choose search.Chooser) (decisions []search.Decision, err
 			return decisions, err
 		}
 		if s.choices++; s.choices > s.env.Steps {
-			return decisions, s.tooMany(s.actors[d.Chosen])
+			a := s.actors[d.Chosen]
+			return decisions, s.tooMany(a, a.op.Text)
 		}
 		s.still = time.Time{}
 		decisions = append(decisions, d)
@@ -129,7 +132,7 @@ func (s *schedule) play(choose search.Chooser) (decisions []search.Decision, err
 func (s *schedule) decision(last int) (d search.Decision, some, left bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d = search.Decision{Enabled: make([]*search.Op, len(s.actors)), Waits: make([]bool, len(s.actors)), Last: last}
+	d = search.Decision{Enabled: make([]*search.Op, len(s.actors)), Waits: make([]bool, len(s.actors)), Last: last, Chance: s.chance}
 	for i, a := range s.actors {
 		left = left || a.state != ended
 		d.Waits[i] = a.state == waiting || a.state == blocked
@@ -202,7 +205,17 @@ func (s *schedule) standstill() error {
 	s.mu.Unlock()
 	if waiting := s.waiting(); len(waiting) > 0 && !late {
 		// SQLite would give up after the time that it is set to wait, and who began first is first. Who polls, polls.
-		return s.step(waiting[0], waiting[0].polled != "")
+		for _, a := range waiting {
+			if a.polled == "" {
+				return s.step(a, false)
+			}
+		}
+		for _, a := range waiting {
+			if err := s.step(a, true); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	// PostgreSQL finds deadlocks after a time; whoever has set a limit for waits comes to it.
 	if late || !s.await(func() bool { return s.changes != changes }) {
@@ -213,6 +226,7 @@ func (s *schedule) standstill() error {
 
 // deadlock takes note of a statement that the database has refused because of one. The caller holds the mutex.
 func (s *schedule) deadlock(st *step) {
+	s.chance = s.chance || !st.refused
 	if !st.blocked || s.knot == nil {
 		s.knots++
 		others := st.waitsFor
@@ -227,11 +241,8 @@ func (s *schedule) deadlock(st *step) {
 // the mutex.
 func (s *schedule) holders(a *actor) (holders []string) {
 	for _, other := range s.actors {
-		if other == a {
-			continue
-		}
 		for _, c := range other.sessions {
-			if c.inTx && c.class != search.Local {
+			if (other != a || a.step == nil || c != a.step.session) && c.inTx && c.class != search.Local && !c.conn.Closed() {
 				holders = append(holders, other.name)
 				break
 			}
@@ -246,6 +257,6 @@ func (s *schedule) holders(a *actor) (holders []string) {
 func names(all []string) string { return strings.Join(all, " or ") }
 
 // tooMany is the failure of an actor that sends and sends.
-func (s *schedule) tooMany(a *actor) error {
-	return &Failure{Kind: NoEnd, Actor: a.name, Err: fmt.Errorf("no end after %d statements; the next is %s's %s", s.env.Steps, a.name, a.op.Text)}
+func (s *schedule) tooMany(a *actor, next string) *Failure {
+	return &Failure{Kind: NoEnd, Actor: a.name, Err: fmt.Errorf("no end after %d statements; the next is %s's %s", s.env.Steps, a.name, next)}
 }

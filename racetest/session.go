@@ -8,6 +8,7 @@ import (
 	"github.com/raceproof/raceproof/racetest/internal/search"
 	"github.com/raceproof/raceproof/racetest/internal/statement"
 	"github.com/raceproof/raceproof/racetest/internal/tap"
+	"github.com/raceproof/raceproof/racetest/internal/waits"
 )
 
 // A session is what is known of a connection of an actor.
@@ -22,8 +23,8 @@ type session struct {
 	inTx    bool
 	began   context.Context // of its BEGIN
 	class   search.Class    // of all its statements so far
-	touched bool            // it has sent a statement that is not only its BEGIN
-	skipped bool            // the driver wants the last statement prepared; what comes next is that, and has had its turn
+	touched bool            // it has sent a statement that has read or written
+	outer   string          // the savepoint that has begun it, if one has
 }
 
 // open learns what is to be known of a new connection.
@@ -95,7 +96,16 @@ func (e *environment) info(s *session, call *tap.Call) statement.Info {
 	default:
 		info = statement.Of(call.SQL)
 	}
+	if name, releases := statement.Savepoint(call.SQL); e.database.Immediate && name != "" {
+		switch { // https://www.sqlite.org/lang_savepoint.html: without a transaction, it is one
+		case !releases && !s.inTx:
+			info.Does, info.Savepoint = statement.Begins, name
+		case releases && s.inTx && s.outer == name:
+			info.Does = statement.Ends
+		}
+	}
 	switch {
+	case info.Several:
 	case info.Does == statement.Ends:
 		info.Class = s.class
 	case info.Does == statement.Begins && s.inTx:
@@ -111,13 +121,14 @@ func (e *environment) info(s *session, call *tap.Call) statement.Info {
 func (s *session) done(ctx context.Context, info statement.Info, err error, over bool) {
 	switch {
 	case info.Does == statement.Begins && err == nil:
-		s.inTx, s.began, s.class, s.touched = true, ctx, info.Class, false
+		s.inTx, s.began, s.class, s.touched, s.outer = true, ctx, info.Class, info.Several, info.Savepoint
 	case info.Does == statement.Ends && over:
 		s.inTx, s.class, s.touched = false, search.Local, false
 	case info.Does == statement.Settings:
 	case s.inTx:
 		s.class = max(s.class, info.Class)
-		s.touched = s.touched || err == nil
+		busy, _ := waits.Busy(err)
+		s.touched = s.touched || info.Class != search.Local && !busy // what has failed has read, mostly
 	}
 }
 

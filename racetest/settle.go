@@ -1,6 +1,7 @@
 package racetest
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,7 +32,7 @@ func (s *schedule) settle() error {
 		case changes != seen:
 			pause, seen, before, since = firstPause, changes, nil, time.Now()
 		case s.env.ctx.Err() != nil:
-			return s.env.ctx.Err()
+			return context.Cause(s.env.ctx)
 		case time.Since(since) > s.env.Patience:
 			return s.stuck(append(runs, holds...))
 		}

@@ -56,7 +56,7 @@ func (st *step) result() string {
 		return "error: " + strings.Join(strings.Fields(err.Error()), " ")
 	case !st.returned:
 		return ""
-	case st.call.Kind != tap.Statement, st.info.Does != statement.Nothing && !query:
+	case st.call.Kind != tap.Statement, st.info.Does != statement.Nothing && !st.info.Several && !query:
 		return "ok"
 	case !query:
 		return counted(int(st.call.Seen.Affected()), "row", "rows")

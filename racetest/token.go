@@ -50,16 +50,23 @@ func (e *environment) token(decisions []search.Decision) string {
 type misfit struct{ error }
 
 // replay returns a chooser that follows a token, and when that is at its end goes on without a switch that is not needed.
-func (e *environment) replay(token string) (search.Chooser, error) {
+// Afterwards, rest is the error of a token that goes on when all have ended.
+func (e *environment) replay(token string) (choose search.Chooser, rest func() error, err error) {
 	var path []int
 	for _, word := range strings.Fields(token) {
 		i := indexOf(word, e.tokens, e.names)
 		if i < 0 {
-			return nil, fmt.Errorf("the token of Replay(%q): %q is none of the actors %s", token, word, strings.Join(e.names, ", "))
+			return nil, nil, fmt.Errorf("the token of Replay(%q): %q is none of the actors %s", token, word, strings.Join(e.names, ", "))
 		}
 		path = append(path, i)
 	}
 	step := 0
+	rest = func() error {
+		if step < len(path) {
+			return fmt.Errorf("the token of Replay(%q) does not fit: after choice %d all have ended", token, step)
+		}
+		return nil
+	}
 	return func(d search.Decision) (int, error) {
 		if d.Last < 0 {
 			step = 0 // the schedule is tried again
@@ -72,7 +79,7 @@ func (e *environment) replay(token string) (search.Chooser, error) {
 			return 0, &misfit{fmt.Errorf("the token of Replay(%q) does not fit: at choice %d %s cannot go on; it has ended, or waits", token, step, e.names[want])}
 		}
 		return want, nil
-	}, nil
+	}, rest, nil
 }
 
 // indexOf finds an actor by its token, or by its name.

@@ -6,6 +6,7 @@ import "fmt"
 type Decision struct {
 	Enabled []*Op  // by actor, what it would send; nil if it cannot go on
 	Waits   []bool // by actor, whether that is because it waits for a lock; otherwise it has ended
+	Chance  bool   // something was decided before that may be decided otherwise the next time
 	Last    int    // who was chosen before, or -1
 	Chosen  int
 }
@@ -49,7 +50,7 @@ type Runner func(Chooser) ([]Decision, error)
 type Diverged struct {
 	Actor int
 	Step  int    // from 0
-	Want  string // what the actor was about to send then
+	Want  string // what the actor was about to send then; "" if it had ended
 	Got   string // and now; "" if it cannot go on now
 }
 
@@ -142,7 +143,9 @@ func (s *Search) Explore(limit int, run Runner) error {
 		if err != nil {
 			return err
 		}
-		s.follow(n, decisions)
+		if err := s.follow(n, decisions); err != nil {
+			return err
+		}
 	}
 }
 
@@ -254,14 +257,18 @@ func (s *Search) correct(n *node) {
 	}
 }
 
-// follow learns from a schedule that has come through the node: from there on, every other choice is work.
-func (s *Search) follow(n *node, decisions []Decision) {
+// follow learns from a schedule that has come through the node: from there on, every other choice is work. Its error is a
+// [Diverged] if something else was learned before.
+func (s *Search) follow(n *node, decisions []Decision) error {
 	actors := len(n.trace.actors)
-	for actor := range actors {
-		s.learn(newTrace(actors), actor, at(decisions, 0, actors))
+	start := &node{trace: newTrace(actors), actor: -1}
+	if err := s.learn(start, decisions); err != nil {
+		return err
 	}
-	if n.parent != nil {
-		s.resolve(n, decisions)
+	for _, before := range n.path() {
+		if err := s.resolve(before, decisions); err != nil {
+			return err
+		}
 	}
 	for _, d := range decisions[n.depth:] {
 		s.enabled[n.trace.key] = d.Enabled
@@ -274,7 +281,9 @@ func (s *Search) follow(n *node, decisions []Decision) {
 			}
 		}
 		n = n.then(d.Chosen, *d.Enabled[d.Chosen], d.Enabled)
-		s.resolve(n, decisions)
+		if err := s.resolve(n, decisions); err != nil {
+			return err
+		}
 	}
 	s.visited[place{n.trace.key, n.actor}] = true
 	s.enabled[n.trace.key] = make([]*Op, actors)
@@ -282,10 +291,11 @@ func (s *Search) follow(n *node, decisions []Decision) {
 		s.leaves[n.trace.key] = true
 		s.Orders += orders(actors, n.path())
 	}
+	return nil
 }
 
 // resolve gives a node the trace that its choice has led to, and learns what its actors do next.
-func (s *Search) resolve(n *node, decisions []Decision) {
+func (s *Search) resolve(n *node, decisions []Decision) error {
 	t := n.parent.trace
 	was, is := decisions[n.depth-1], at(decisions, n.depth, len(t.actors))
 	var went []int // on, who had waited
@@ -306,9 +316,7 @@ func (s *Search) resolve(n *node, decisions []Decision) {
 	}
 	n.trace = t
 	s.actual[predicted] = t
-	for _, actor := range append(went, n.actor) {
-		s.learn(t, actor, is)
-	}
+	return s.learn(n, decisions)
 }
 
 // at returns a decision, or after the last that all have ended.
@@ -316,7 +324,8 @@ func at(decisions []Decision, i, actors int) Decision {
 	if i < len(decisions) {
 		return decisions[i]
 	}
-	return Decision{Enabled: make([]*Op, actors), Waits: make([]bool, actors)}
+	chance := len(decisions) > 0 && decisions[len(decisions)-1].Chance
+	return Decision{Enabled: make([]*Op, actors), Waits: make([]bool, actors), Chance: chance}
 }
 
 // known tells whether it is known what can go on at the node: because it was there, or because for each actor it is known
@@ -337,10 +346,26 @@ func (s *Search) known(n *node) bool {
 	return true
 }
 
-// learn takes note of what comes after an actor's event. That depends on nothing but the event and what happened before
-// it: with a statement that has not come back, because it waits for a lock, on what others do as well.
-func (s *Search) learn(t *trace, actor int, d Decision) {
-	if !d.Waits[actor] {
-		s.next[t.actors[actor].key] = d.Enabled[actor]
+// learn takes note of what comes after the last events of the actors. That depends on nothing but the event and what
+// happened before it: with a statement that has not come back, because it waits for a lock, on what others do as well. Its
+// error is a [Diverged] if something else has come before.
+func (s *Search) learn(n *node, decisions []Decision) error {
+	d := at(decisions, n.depth, len(n.trace.actors))
+	for actor, event := range n.trace.actors {
+		if d.Waits[actor] || d.Chance {
+			continue
+		}
+		if before, known := s.next[event.key]; known && text(before) != text(d.Enabled[actor]) {
+			return &Diverged{Actor: actor, Step: n.depth, Want: text(before), Got: text(d.Enabled[actor])}
+		}
+		s.next[event.key] = d.Enabled[actor]
 	}
+	return nil
+}
+
+func text(op *Op) string {
+	if op == nil {
+		return ""
+	}
+	return op.Text
 }

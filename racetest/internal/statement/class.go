@@ -24,6 +24,8 @@ type Info struct {
 	Does    Does
 	Several bool // the text has more than one statement
 	Undoes  bool // it is a ROLLBACK of the whole transaction
+
+	Savepoint string // that stands for a BEGIN; left to those who know the database
 }
 
 // Of reads a text.
@@ -35,7 +37,7 @@ func Of(text string) Info {
 		tokens = tokens[:len(tokens)-1]
 	}
 	if slices.ContainsFunc(tokens, func(t token) bool { return t.text == ";" }) {
-		return Info{Class: search.Define, Several: true}
+		return Info{Class: search.Define, Does: last(tokens), Several: true}
 	}
 	if len(tokens) == 0 || tokens[0].kind != word {
 		return Info{Class: search.Define}
@@ -66,6 +68,43 @@ func Of(text string) Info {
 		return pragma(tokens)
 	}
 	return Info{Class: search.Define}
+}
+
+// last tells what of several statements is the last that begins or ends a transaction. The statements of a trigger do not.
+func last(tokens []token) (does Does) {
+	for len(tokens) > 0 {
+		end := slices.IndexFunc(tokens, func(t token) bool { return t.text == ";" })
+		if end < 0 {
+			end = len(tokens)
+		}
+		switch one := tokens[:end]; {
+		case end == 0:
+		case one[0].is("CREATE"):
+			return does
+		case one[0].is("BEGIN"), one[0].is("START") && has(one, "TRANSACTION"):
+			does = Begins
+		case one[0].is("COMMIT"), one[0].is("END"), (one[0].is("ROLLBACK") || one[0].is("ABORT")) && !has(one, "TO"):
+			does = Ends
+		}
+		tokens = tokens[min(end+1, len(tokens)):]
+	}
+	return does
+}
+
+// Savepoint returns the name of the savepoint that a statement sets or releases, "" if it does neither.
+func Savepoint(text string) (name string, releases bool) {
+	tokens := slices.DeleteFunc(scan(text), func(t token) bool { return t.kind == blank })
+	if len(tokens) < 2 {
+		return "", false
+	}
+	second := tokens[1]
+	if releases = tokens[0].is("RELEASE"); releases && second.is("SAVEPOINT") && len(tokens) > 2 {
+		second = tokens[2]
+	}
+	if !releases && !tokens[0].is("SAVEPOINT") {
+		return "", false
+	}
+	return strings.ToLower(second.text), releases
 }
 
 // doubtful tells whether a token is cut in another place by some databases: what is behind it may be more than it seems.

@@ -1,11 +1,14 @@
 package tap
 
 import (
+	"bytes"
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -17,6 +20,7 @@ type Conn struct {
 
 	own     driver.Conn
 	watcher Watcher
+	skipped bool // the last call is to be made again, prepared
 	close   sync.Once
 	closed  atomic.Bool
 	err     error // of closing it
@@ -36,7 +40,22 @@ var (
 // do shows a call to the watcher.
 func (c *Conn) do(ctx context.Context, call *Call, run func() error) error {
 	call.Conn = c
-	return c.watcher.Do(ctx, call, run)
+	call.Args = kept(call.Args)
+	call.Again = c.skipped && call.Kind == Statement
+	err := c.watcher.Do(ctx, call, run)
+	c.skipped = errors.Is(err, driver.ErrSkip)
+	return err
+}
+
+// kept returns arguments that stay as they are: the caller may use the memory of his again.
+func kept(args []driver.NamedValue) []driver.NamedValue {
+	args = slices.Clone(args)
+	for i := range args {
+		if b, ok := args[i].Value.([]byte); ok {
+			args[i].Value = bytes.Clone(b)
+		}
+	}
+	return args
 }
 
 // ExecContext has no answer if the driver has none: database/sql then prepares the statement.
@@ -55,7 +74,7 @@ func (c *Conn) exec(ctx context.Context, call *Call, send func() (driver.Result,
 			return err
 		}
 		if n, err := result.RowsAffected(); err == nil {
-			call.Seen.affected = n
+			call.Seen.affect(n)
 		}
 		return nil
 	})
@@ -92,7 +111,7 @@ func (c *Conn) query(ctx context.Context, call *Call, send func() (driver.Rows, 
 		result = &rows{own: own, seen: &call.Seen}
 		return result.peek()
 	})
-	if err != nil && result != nil && result.err == err {
+	if err != nil && result != nil && errors.Is(err, result.err) { // == would panic with types that cannot be compared
 		return result, nil
 	}
 	if err != nil {
@@ -119,6 +138,16 @@ func plain[R any](ctx context.Context, args []driver.NamedValue, send func([]dri
 	return send(values)
 }
 
+// unlessEnded is for what drivers from before contexts make: it is undone if the context has ended meanwhile.
+func unlessEnded[R any](ctx context.Context, make func() (R, error), undo func(R) error) (none R, err error) {
+	made, err := make()
+	if err == nil && ctx.Err() != nil {
+		_ = undo(made)
+		return none, ctx.Err()
+	}
+	return made, err
+}
+
 // Prepare is not called by database/sql.
 func (c *Conn) Prepare(query string) (driver.Stmt, error) {
 	return c.PrepareContext(context.Background(), query)
@@ -131,12 +160,18 @@ func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	if p, ok := c.own.(driver.ConnPrepareContext); ok {
 		own, err = p.PrepareContext(ctx, query)
 	} else {
-		own, err = c.own.Prepare(query)
+		own, err = unlessEnded(ctx, func() (driver.Stmt, error) { return c.own.Prepare(query) }, driver.Stmt.Close)
 	}
 	if err != nil {
+		c.skipped = false
 		return nil, err
 	}
-	return &stmt{own, c, query}, nil
+	s := &stmt{own, c, query}
+	//lint:ignore SA1019 there are drivers that have only this
+	if own, ok := own.(driver.ColumnConverter); ok {
+		return &converting{s, own}, nil
+	}
+	return s, nil
 }
 
 // Begin is not called by database/sql.
@@ -147,11 +182,13 @@ func (c *Conn) Begin() (driver.Tx, error) {
 // BeginTx shows a Begin.
 func (c *Conn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
 	//lint:ignore SA1019 there are drivers that have only this
-	begin := func() (driver.Tx, error) { return c.own.Begin() }
+	begin := func() (driver.Tx, error) { return unlessEnded(ctx, c.own.Begin, driver.Tx.Rollback) }
 	if own, ok := c.own.(driver.ConnBeginTx); ok {
 		begin = func() (driver.Tx, error) { return own.BeginTx(ctx, o) }
-	} else if o != (driver.TxOptions{}) {
-		return nil, errors.New("sql: driver does not support transactions with options")
+	} else if sql.IsolationLevel(o.Isolation) != sql.LevelDefault {
+		return nil, errors.New("sql: driver does not support non-default isolation level")
+	} else if o.ReadOnly {
+		return nil, errors.New("sql: driver does not support read-only transactions")
 	}
 	var own driver.Tx
 	err := c.do(ctx, &Call{Kind: Begin, SQL: described(o)}, func() (err error) {
@@ -226,7 +263,7 @@ func (c *Conn) Send(ctx context.Context, query string) (driver.Value, error) {
 		return nil, err
 	}
 	defer func() { _ = s.Close() }()
-	own, err := s.(*stmt).send(ctx, nil)
+	own, err := s.(sender).send(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -254,6 +291,6 @@ func (c *Conn) Exec(ctx context.Context, query string) error {
 		return fmt.Errorf("%s: %w", query, err)
 	}
 	defer func() { _ = s.Close() }()
-	_, err = s.(*stmt).run(ctx, nil)
+	_, err = s.(sender).run(ctx, nil)
 	return err
 }

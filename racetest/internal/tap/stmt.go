@@ -52,6 +52,20 @@ func (s *stmt) send(ctx context.Context, args []driver.NamedValue) (driver.Rows,
 	return plain(ctx, args, s.own.Query)
 }
 
+// A sender is a stmt, or a converting one.
+type sender interface {
+	run(context.Context, []driver.NamedValue) (driver.Result, error)
+	send(context.Context, []driver.NamedValue) (driver.Rows, error)
+}
+
+// converting is a statement of a driver that converts arguments by their place.
+type converting struct {
+	*stmt
+	by driver.ColumnConverter //lint:ignore SA1019 there are drivers that have only this
+}
+
+func (c *converting) ColumnConverter(i int) driver.ValueConverter { return c.by.ColumnConverter(i) }
+
 // CheckNamedValue asks the statement, then the connection, as database/sql does.
 func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
 	if own, ok := s.own.(driver.NamedValueChecker); ok {

@@ -41,6 +41,8 @@ type Call struct {
 	SQL  string // of a Statement
 	Args []driver.NamedValue
 	Seen Seen
+
+	Again bool // it was shown before, and the driver wanted it prepared first
 }
 
 // Seen is what the caller was told. Its methods can be called while the caller still reads.
@@ -106,6 +108,12 @@ func (s *Seen) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
+}
+
+func (s *Seen) affect(n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.affected = n
 }
 
 func row(values []driver.Value) string {
