@@ -15,8 +15,9 @@
 // production: the same code, the same driver, a real database.
 //
 // Orders are tried with the fewest switches first, a switch being to interrupt an actor that could have gone on. So the
-// first one that fails is among the simplest that do. Orders that differ only in how reads follow each other cannot
-// differ in what they do; one of them is run. (Iterative preemption bounding and the caching of happens-before relations
+// first one that fails is among the simplest that do. Orders that differ only in how reads follow each other, or in when a
+// statement began to wait for a lock, cannot differ in what they do; one of them is run. What a statement may do is told by
+// its text: one that is not known to read only is taken for a write, and every write may touch whatever others read. (Iterative preemption bounding and the caching of happens-before relations
 // are from Musuvathi and Qadeer, "Iterative context bounding for systematic testing of multithreaded programs", PLDI 2007;
 // random schedules with a bound, from Burckhardt et al., "A randomized scheduler with probabilistic guarantees of finding
 // bugs", ASPLOS 2010.)
@@ -37,7 +38,7 @@ import (
 )
 
 // Actors are the pieces of code that run against each other, by name. Each gets a database handle of its own, which is
-// closed after it has returned, and a context that ends when the schedule has to be given up.
+// closed when the schedule is over, and a context that ends then, or when the schedule has to be given up.
 type Actors map[string]func(ctx context.Context, db *sql.DB) error
 
 // A Scenario is what [Explore] explores.
@@ -71,8 +72,8 @@ type Scenario struct {
 	Random Random
 
 	// Patience is for how long nothing may happen in a schedule before it is given up: no actor comes to a statement or to its
-	// end, and the database does not end a wait. 0 is 10 seconds. A database needs a second to find a deadlock, if it is set
-	// so; PostgreSQL is, by deadlock_timeout.
+	// end, and the database does not end a wait. 0 is 10 seconds. PostgreSQL needs a second to find a deadlock, unless its
+	// deadlock_timeout says otherwise; a shorter one, in the DSN, makes schedules with deadlocks faster.
 	Patience time.Duration
 
 	// Steps is how many statements all actors together may send in one schedule before it is given up, because one of them
@@ -106,7 +107,7 @@ func Replay(token string) Option { return func(o *options) { o.replay = token } 
 type Result struct {
 	Schedules  int           // that were run, those of Random included
 	Random     int           // of them drawn at random
-	Orders     float64       // the orders of statements that the schedules run in order stand for: the others differ in nothing
+	Orders     float64       // about how many orders of statements those stand for that were not drawn: the others differ in nothing
 	Left       int           // schedules known of, and not run because of Limit; each can lead to more
 	Statements int           // sent in all schedules
 	Blocked    int           // schedules in which a statement waited for a lock
