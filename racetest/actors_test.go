@@ -31,6 +31,10 @@ func TestBadActors(t *testing.T) {
 						s.Patience = 300 * time.Millisecond
 					}
 					_, err := behave(t, s, bad.ignore...)
+					if forgotten != nil {
+						_ = forgotten.Rollback()
+						forgotten = nil
+					}
 					actor := "bad"
 					if bad.name == "polls for ever" {
 						actor = "" // nobody's alone
