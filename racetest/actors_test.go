@@ -40,6 +40,7 @@ func TestBadActors(t *testing.T) {
 						actor = "" // nobody's alone
 					}
 					failed(t, err, bad.kind, actor, bad.text...)
+					assert.NotContains(t, err.Error(), "did not end when told to")
 				})
 			}
 		}
@@ -76,6 +77,17 @@ func TestDeafActor(t *testing.T) {
 	close(stop)
 	<-gone
 	failed(t, err, racetest.NoEnd, "deaf", "neither to a statement nor to its end", "deaf did not end when told to", "actors_test.go")
+}
+
+// TestStatementWithoutEnd wants a statement ended that goes on for ever, and shown as it was before that.
+func TestStatementWithoutEnd(t *testing.T) {
+	s := scenario(&counted{dsn: file(t)}, racetest.Actors{"good": look, "bad": func(ctx context.Context, db *sql.DB) error {
+		_, err := db.ExecContext(ctx, "WITH RECURSIVE c (x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c")
+		return err
+	}})
+	s.Patience = 300 * time.Millisecond
+	f := fails(t, s, racetest.NoEnd, "bad", "the database has not answered", ": WITH RECURSIVE c (x)")
+	assert.Empty(t, f.Steps[len(f.Steps)-1].Result)
 }
 
 // TestStatementAfterTheEnd is of an actor that has returned, and sends something from elsewhere while the other still runs.
