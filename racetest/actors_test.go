@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -39,7 +40,12 @@ func TestBadActors(t *testing.T) {
 					if bad.name == "polls for ever" {
 						actor = "" // nobody's alone
 					}
-					failed(t, err, bad.kind, actor, bad.text...)
+					f := failed(t, err, bad.kind, actor, bad.text...)
+					if _, step, found := strings.Cut(f.Err.Error(), "begun by step "); found {
+						n, err := strconv.Atoi(step)
+						require.NoError(t, err)
+						assert.Regexp(t, "^(BEGIN|SAVEPOINT)", f.Steps[n-1].Statement)
+					}
 					assert.NotContains(t, err.Error(), "did not end when told to")
 				})
 			}
