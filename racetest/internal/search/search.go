@@ -174,8 +174,8 @@ func (s *Search) pick() *node {
 	}
 }
 
-// unseen tells whether all have ended at a known node, but no schedule has. Its parts are known, not what comes of them
-// together.
+// unseen tells whether all have ended at a known node that no schedule has come to: its parts are known, not what comes of them
+// together. With the classes that there are a schedule always has; nothing would say so if it were otherwise.
 func (s *Search) unseen(n *node) bool {
 	for _, op := range s.enabled[n.trace.key] {
 		if op != nil {

@@ -1,0 +1,93 @@
+package racetest_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/raceproof/raceproof/racetest"
+)
+
+// inTx runs statements in a transaction of database/sql's.
+func inTx(texts ...string) actorFunc {
+	return func(ctx context.Context, db *sql.DB) error {
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		for _, text := range texts {
+			if _, err := tx.ExecContext(ctx, text); err != nil {
+				return errors.Join(err, tx.Rollback())
+			}
+		}
+		return tx.Commit()
+	}
+}
+
+const (
+	readScore  = "SELECT score FROM players"
+	raiseScore = "UPDATE players SET score = score + 1"
+)
+
+// A COMMIT of database/sql's waits for readers in a rollback journal. The drivers would roll back.
+func TestCommitWaits(t *testing.T) {
+	s := scenario(&counted{dsn: strings.Replace(file(t), "=WAL", "=DELETE", 1)}, racetest.Actors{"reader": inTx(readScore), "writer": inTx(raiseScore)})
+	s.Check = score(11)
+	r, err := behave(t, s)
+	require.NoError(t, err)
+	assert.Positive(t, r.Blocked)
+	assert.Zero(t, r.Deadlocks)
+}
+
+// Where SQLite is set not to wait, its refusal is told to the actor.
+func TestNoPatience(t *testing.T) {
+	s := scenario(&counted{dsn: file(t) + "&_busy_timeout=0&_txlock=immediate"}, racetest.Actors{"alice": inTx(raiseScore), "bob": inTx(raiseScore)})
+	f := fails(t, s, racetest.ActorFailed, "bob", "bob has failed: database is locked")
+	assert.Equal(t, "BEGIN", f.Steps[len(f.Steps)-1-2].Statement)
+	s.MayFail = func(_ string, err error) bool { return isBusy(err) }
+	refused := 0
+	s.Check = func(ctx context.Context, db *sql.DB, returned map[string]error) error {
+		done := 0
+		for _, err := range returned {
+			if err == nil {
+				done++
+			}
+		}
+		refused += 2 - done
+		return score(10+done)(ctx, db, returned)
+	}
+	_, err := behave(t, s)
+	require.NoError(t, err)
+	assert.Positive(t, refused)
+}
+
+// An error that MayFail does not let pass fails, and MayFail is asked with the actor's name and its own error.
+func TestMayFailDecides(t *testing.T) {
+	mine := errors.New("mine")
+	refuses := func(ctx context.Context, db *sql.DB) error { return errors.Join(look(ctx, db), mine) }
+	s := scenario(&counted{dsn: file(t)}, racetest.Actors{"alice": look, "bob": refuses})
+	var asked []string
+	s.MayFail = func(actor string, err error) bool {
+		asked = append(asked, actor)
+		return !errors.Is(err, mine)
+	}
+	f := fails(t, s, racetest.ActorFailed, "bob", "bob has failed: mine")
+	assert.ErrorIs(t, f, mine)
+	assert.Equal(t, []string{"bob"}, asked)
+	s.MayFail = func(string, error) bool { return true }
+	var told error
+	s.Check = func(_ context.Context, _ *sql.DB, returned map[string]error) error {
+		assert.Len(t, returned, 2)
+		assert.NoError(t, returned["alice"])
+		told = returned["bob"]
+		return nil
+	}
+	_, err := behave(t, s)
+	require.NoError(t, err)
+	assert.ErrorIs(t, told, mine)
+}
