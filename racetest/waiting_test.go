@@ -91,3 +91,34 @@ func TestMayFailDecides(t *testing.T) {
 	require.NoError(t, err)
 	assert.ErrorIs(t, told, mine)
 }
+
+// Who has waited longest is first.
+func TestQueue(t *testing.T) {
+	appends := func(digit string) actorFunc {
+		return func(ctx context.Context, db *sql.DB) error {
+			_, err := db.ExecContext(ctx, "UPDATE players SET score = score * 10 + "+digit)
+			return err
+		}
+	}
+	for token, want := range map[string]int{"a a b c a": 1123, "a a c b a": 1132} {
+		s := scenario(&counted{dsn: file(t) + "&_txlock=immediate"}, racetest.Actors{
+			"alice": inTx("UPDATE players SET score = 11"), "bob": appends("2"), "carol": appends("3"),
+		})
+		s.Check = score(want)
+		r, err := behaveWith(t, s, []racetest.Option{racetest.Replay(token)})
+		require.NoError(t, err)
+		assert.Equal(t, 1, r.Blocked)
+	}
+}
+
+// What goes on can let go on who has waited longer.
+func TestWaitForOneThatWaits(t *testing.T) {
+	s := scenario(&counted{dsn: strings.Replace(file(t), "=WAL", "=DELETE", 1)}, racetest.Actors{
+		"other":  func(ctx context.Context, db *sql.DB) error { _, err := db.ExecContext(ctx, raiseScore); return err },
+		"reader": inTx(readScore),
+		"writer": inTx(raiseScore),
+	})
+	s.Check = score(12)
+	_, err := behaveWith(t, s, []racetest.Option{racetest.Replay("r r w w o w r")})
+	require.NoError(t, err)
+}
