@@ -26,7 +26,8 @@
 //
 // An actor is called once per schedule, and must send the same statements whenever it is told the same by the database.
 // (The values in them may differ: times, random keys.) All its statements come from the goroutine that it is called in.
-// It ends, and leaves no transaction and no rows open. One that does otherwise fails the test, and is named.
+// It ends, and leaves no transaction and no rows open. One that does otherwise fails the test, and is named. Actors share
+// nothing in Go that one can wait for: such a wait is no statement, and the schedule is given up when its Patience is over.
 //
 // What reaches the driver in another way is not seen: [sql.Conn.Raw] gives the connection that stands before the driver's. On
 // SQLite a text of several statements, and a Prepare, are not waited with: they are told at once that the database is busy.
