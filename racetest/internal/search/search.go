@@ -242,7 +242,7 @@ func (s *Search) along(n *node) Chooser {
 }
 
 // correct gives a node that was put into work the trace that it turns out to have, as far as that is known. If somebody has
-// begun to wait with the same statement, and all of the rest has happened while he waited, then he waits here as well.
+// begun to wait with the same statement after the same events, then he waits here as well.
 func (s *Search) correct(n *node) {
 	if n.parent == nil {
 		return
