@@ -61,13 +61,20 @@ func Of(text string) Info {
 	case "SAVEPOINT":
 		return Info{Class: search.Local}
 	case "SET":
-		if !has(tokens, "GLOBAL", "PERSIST", "PERSIST_ONLY", "PASSWORD", "CONSTRAINTS", "AUTOCOMMIT", "SELECT", "SNAPSHOT", "ROLE", "AUTHORIZATION") {
+		if !slices.ContainsFunc(tokens, setsMore) && !calls(tokens) {
 			return Info{Class: search.Local, Does: Settings}
 		}
 	case "PRAGMA":
 		return pragma(tokens)
 	}
 	return Info{Class: search.Define}
+}
+
+// setsMore tells whether a word, or a variable, is one with which SET does more than change the connection.
+func setsMore(t token) bool {
+	name := strings.ToUpper(strings.TrimLeft(t.text, "@"))
+	return t.kind != quoted && slices.Contains([]string{"GLOBAL", "PERSIST", "PERSIST_ONLY", "PASSWORD", "CONSTRAINTS", "AUTOCOMMIT",
+		"SELECT", "SNAPSHOT", "ROLE", "AUTHORIZATION", "FOR"}, name)
 }
 
 // last tells what of several statements is the last that begins or ends a transaction. The statements of a trigger do not.
@@ -110,10 +117,14 @@ func Savepoint(text string) (name string, releases bool) {
 // doubtful tells whether a token is cut in another place by some databases: what is behind it may be more than it seems.
 func doubtful(t token) bool {
 	switch {
-	case t.kind == quoted && strings.HasPrefix(t.text, "'"):
-		return strings.Contains(t.text, `\'`) || len(t.text) == 1 || !strings.HasSuffix(t.text, "'")
+	case t.kind == quoted && strings.HasPrefix(t.text, "$"): // in MySQL and SQLite it can be in a name
+		return true
+	case t.kind == quoted:
+		mark := t.text[:1]
+		return strings.Contains(t.text, `\`+mark) || len(t.text) == 1 || !strings.HasSuffix(t.text, mark)
 	case t.kind == blank:
-		return strings.HasPrefix(t.text, "/*!") || strings.HasPrefix(t.text, "/*M!") ||
+		return strings.Contains(t.text[min(2, len(t.text)):], "/*") || // one in the other, in PostgreSQL
+			strings.HasPrefix(t.text, "/*!") || strings.HasPrefix(t.text, "/*M!") ||
 			strings.HasPrefix(t.text, "--") && !strings.HasPrefix(t.text, "-- ")
 	}
 	return t.text == "#"
@@ -156,14 +167,8 @@ var harmless = strings.Fields(`
 
 // query returns what a query does. A function that is not known might do anything.
 func query(tokens []token) search.Class {
-	for i, t := range tokens {
-		switch {
-		case t.text != "(" || i == 0:
-		case tokens[i-1].kind == quoted: // a function by a quoted name, or a list of columns
-			return search.Define
-		case tokens[i-1].kind == word && !slices.ContainsFunc(harmless, tokens[i-1].is) && !named(tokens, i-1):
-			return search.Define
-		}
+	if calls(tokens) {
+		return search.Define
 	}
 	if has(tokens, writers...) {
 		return search.Write
@@ -172,6 +177,21 @@ func query(tokens []token) search.Class {
 		return search.Look
 	}
 	return search.Read
+}
+
+// calls tells whether a function is called that is not known. One of a schema is somebody's own, whatever its name.
+func calls(tokens []token) bool {
+	for i, t := range tokens {
+		switch {
+		case t.text != "(" || i == 0:
+		case tokens[i-1].kind == quoted: // a function by a quoted name, or a list of columns
+			return true
+		case tokens[i-1].kind != word || named(tokens, i-1):
+		case !slices.ContainsFunc(harmless, tokens[i-1].is), i > 2 && tokens[i-2].text == "." && !tokens[i-3].is("PG_CATALOG"):
+			return true
+		}
+	}
+	return false
 }
 
 // Tables of catalogs that change only when tables do. Others show what is going on.

@@ -21,7 +21,7 @@ func classed(t *testing.T, want search.Class, texts ...string) {
 func TestReads(t *testing.T) {
 	classed(t, search.Read, "SELECT score FROM players WHERE id = ?",
 		" select count(*), max(v) from t where id in (1, 2) -- FOR UPDATE\n order by 1;",
-		"SELECT 'FOR UPDATE', \"into\", `update` FROM t /* INSERT */", "SELECT $tag$ FOR UPDATE $tag$ FROM t",
+		"SELECT 'FOR UPDATE', \"into\", `update` FROM t /* INSERT */",
 		"WITH a (x) AS (SELECT 1) SELECT * FROM a",
 		"WITH RECURSIVE a(x) AS (VALUES (1) UNION SELECT x + 1 FROM a WHERE x < 9) SELECT * FROM a",
 		"SELECT * FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.id = t.id)", "EXPLAIN SELECT 1 FROM t", "VALUES (1), (2)",
@@ -57,7 +57,10 @@ func TestDefines(t *testing.T) {
 		"SELECT 1 # FOR\n", "SELECT 'a\\' FROM t WHERE v = 'b' FOR UPDATE", "SELECT 1 /*! FOR UPDATE */",
 		"SELECT 5--3 FOR UPDATE", "SELECT 'open", "PRAGMA journal_mode = WAL", "PRAGMA wal_checkpoint", "PRAGMA",
 		"PRAGMA user_version = 3", "PRAGMA page_size(4096)", "SET GLOBAL x = 1", "SET autocommit = 0",
-		"SET CONSTRAINTS ALL IMMEDIATE", "SET @x = (SELECT 1)", "LOCK TABLES t WRITE", "VACUUM", "TRUNCATE t", "CALL p()",
+		`SELECT "it\"s" FROM t FOR UPDATE`, `SELECT "a\"", v FROM t WHERE w = "" FOR UPDATE`, "SELECT 1 /* /* */ ' */ FOR UPDATE /* ' */",
+		"SELECT $tag$ FOR UPDATE $tag$ FROM t", "SELECT a $b$ FROM t FOR UPDATE", "SELECT shop.total(1)", "SELECT 1 AS `a",
+		"SET @x = NEXTVAL(s)", "SET @x = GET_LOCK('x', 1)", "SET @x = NEXT VALUE FOR s", "SET @@autocommit = 0",
+		"SET @@GLOBAL.max_connections = 9", "SET CONSTRAINTS ALL IMMEDIATE", "SET @x = (SELECT 1)", "LOCK TABLES t WRITE", "VACUUM", "TRUNCATE t", "CALL p()",
 	)
 	assert.Equal(t, Info{Class: search.Define, Several: true}, Of("SELECT 1; SELECT 2"))
 }
@@ -75,6 +78,7 @@ func TestTransactions(t *testing.T) {
 		"/* why */ ABORT": {Class: search.Write, Does: Ends, Undoes: true},
 		"SAVEPOINT a":     {},
 		"SET TRANSACTION ISOLATION LEVEL SERIALIZABLE": {Does: Settings},
+		"SET sql_mode = CONCAT(@@sql_mode, ',ANSI')":   {Does: Settings},
 		"SET lock_timeout = '1s'":                      {Does: Settings},
 		"PRAGMA busy_timeout = 0":                      {Does: Settings},
 		"PRAGMA busy_timeout":                          {Does: Settings},
