@@ -106,6 +106,8 @@ func (e *environment) info(s *session, call *tap.Call) statement.Info {
 	}
 	switch {
 	case info.Several:
+	case info.Does == statement.Ends && !s.inTx:
+		info.Class = search.Write // without autocommit, there is a transaction that nothing has begun
 	case info.Does == statement.Ends:
 		info.Class = s.class
 	case info.Does == statement.Begins && s.inTx:

@@ -38,7 +38,7 @@ func TestTextsOfMariaDB(t *testing.T) {
 					},
 					"bob": func(ctx context.Context, db *sql.DB) error {
 						var balance int
-						return db.QueryRowContext(ctx, `SELECT "it\"s" IS NULL + balance FROM accounts WHERE id = 1 FOR UPDATE NOWAIT`).Scan(&balance)
+						return db.QueryRowContext(ctx, `SELECT ("it\"s" IS NULL) + balance FROM accounts WHERE id = 1 FOR UPDATE NOWAIT`).Scan(&balance)
 					},
 				},
 			}, racetest.ActorFailed)
