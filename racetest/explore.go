@@ -132,13 +132,16 @@ func (e *environment) explore(o options) error {
 		if err != nil {
 			return err
 		}
-		if _, err = e.run(choose); err != nil {
+		if _, err = e.run(choose); errors.Is(err, search.ErrMissed) {
+			return fmt.Errorf("the token of Replay(%q) could not be followed in %d tries: the database refuses other actors than before", o.replay, victims)
+		} else if err != nil {
 			return err
 		}
 		e.replayed = true
 		return rest()
 	}
 	s := search.New(len(e.names))
+	s.Quiet = e.database.Quiet
 	err := s.Explore(e.Limit, e.run)
 	e.result.Orders = s.Orders
 	var diverged *search.Diverged
@@ -172,9 +175,10 @@ const victims = 20
 func (e *environment) run(choose search.Chooser) ([]search.Decision, error) {
 	e.result.Schedules++
 	s, decisions, err := e.once(choose)
-	for range victims {
-		if !elsewhere(err) || !e.last.chance {
-			break
+	for try := 0; elsewhere(err) && (e.last.chance || e.moody()); try++ {
+		if try == victims {
+			e.result.Missed++
+			return nil, search.ErrMissed
 		}
 		s, decisions, err = e.once(choose)
 	}
@@ -188,6 +192,11 @@ func (e *environment) run(choose search.Chooser) ([]search.Decision, error) {
 		return decisions, e.located(f, s, decisions)
 	}
 	return decisions, err
+}
+
+// moody tells whether the database has been seen to decide by what was there before who waits.
+func (e *environment) moody() bool {
+	return e.database.Fickle && e.result.Blocked+e.result.Deadlocks > 0
 }
 
 // elsewhere tells whether a schedule has gone another way than it was to.

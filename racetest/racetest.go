@@ -15,8 +15,8 @@
 // production: the same code, the same driver, a real database.
 //
 // Orders are tried with the fewest switches first, a switch being to interrupt an actor that could have gone on. So the
-// first one that fails is among the simplest that do. Orders that differ only in how reads follow each other, or in when a
-// statement began to wait for a lock, cannot differ in what they do; one of them is run. What a statement may do is told by
+// first one that fails is among the simplest that do. Orders that differ only in how reads follow each other, or, in SQLite's
+// WAL, in when a statement began to wait, cannot differ in what they do; one of them is run. What a statement may do is told by
 // its text: one that is not known to read only is taken for a write, and every write may touch whatever others read. (Iterative preemption bounding and the caching of happens-before relations
 // are from Musuvathi and Qadeer, "Iterative context bounding for systematic testing of multithreaded programs", PLDI 2007;
 // random schedules with a bound, from Burckhardt et al., "A randomized scheduler with probabilistic guarantees of finding
@@ -29,6 +29,7 @@
 // It ends, and leaves no transaction and no rows open. One that does otherwise fails the test, and is named. Actors share
 // nothing in Go that one can wait for: such a wait is no statement, and the schedule is given up when its Patience is over.
 //
+// A query of a view, or of a function that bears the name of a well-known one, that writes all the same is taken for a read.
 // What reaches the driver in another way is not seen: [sql.Conn.Raw] gives the connection that stands before the driver's. On
 // SQLite a text of several statements, and a Prepare, are not waited with: they are told at once that the database is busy.
 package racetest
@@ -52,7 +53,8 @@ type Scenario struct {
 	Open func() (driver.Connector, error)
 
 	// Setup brings the database into the state that every schedule starts from, whatever the one before has left. It is
-	// called before each.
+	// called before each. On MariaDB and MySQL let it TRUNCATE rather than DELETE: rows that were deleted leave gaps for a while,
+	// whose locks can make actors wait who otherwise would not.
 	Setup func(ctx context.Context, db *sql.DB) error
 
 	// Actors are two or more. Of those that are alike to the search, it begins with the first by name.
@@ -113,6 +115,7 @@ type Result struct {
 	Random     int           // of them drawn at random
 	Orders     float64       // about how many orders of statements those stand for that were not drawn: the others differ in nothing
 	Left       int           // schedules known of, and not run because of Limit; each can lead to more
+	Missed     int           // schedules that were not met again, because each time the database refused another actor, or let another wait
 	Statements int           // sent in all schedules
 	Blocked    int           // schedules in which a statement waited for a lock
 	Deadlocks  int           // schedules in which actors waited for each other

@@ -157,6 +157,7 @@ func (s *schedule) confirm(changes int, found map[*actor][]string) bool {
 	}
 	for a, others := range found {
 		a.state, a.waitsFor = blocked, others
+		s.chance = s.chance || s.env.database.Fickle
 		if a.step != nil && !a.step.returned { // else it waits while it prepares one
 			a.step.blocked, a.step.waitsFor = true, others
 		}

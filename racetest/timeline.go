@@ -156,6 +156,9 @@ func (r Result) summary() string {
 	}
 	fmt.Fprintf(&b, " of up to %d statements, in %s", r.Longest, r.Elapsed.Round(time.Millisecond))
 	fmt.Fprintf(&b, "; a statement waited for a lock in %d, actors waited for each other in %d", r.Blocked, r.Deadlocks)
+	if r.Missed > 0 {
+		fmt.Fprintf(&b, "; %d were not met again, as the database refused another actor", r.Missed)
+	}
 	if r.Left > 0 {
 		fmt.Fprintf(&b, "; at least %d schedules were not run", r.Left)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -65,7 +66,8 @@ const (
 
 func fill(statements ...string) func(context.Context, *sql.DB) error {
 	return func(ctx context.Context, db *sql.DB) error {
-		return begin(ctx, db, nil, func(tx *sql.Tx) error { return exec(ctx, tx, statements...) })
+		all := strings.Split(strings.ReplaceAll(strings.Join(statements, ";"), "DELETE FROM ", empties(db)), ";")
+		return begin(ctx, db, nil, func(tx *sql.Tx) error { return exec(ctx, tx, all...) })
 	}
 }
 

@@ -128,7 +128,7 @@ func (w *world) once(t *testing.T) {
 }
 
 func rowsAndKeys(ctx context.Context, db *sql.DB) error {
-	if _, err := db.ExecContext(ctx, `DELETE FROM raceproof_once`); err != nil {
+	if _, err := db.ExecContext(ctx, empties(db)+`raceproof_once`); err != nil {
 		return err
 	}
 	return rows(ctx, db)

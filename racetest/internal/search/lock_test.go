@@ -169,6 +169,12 @@ func drawn(r *rand.Rand) (programs [][]string) {
 
 // With locks as well, whatever there is to come out comes out of the schedules that are run.
 func TestLocks(t *testing.T) {
+	for _, quiet := range []bool{false, true} {
+		t.Run(fmt.Sprint("quiet ", quiet), func(t *testing.T) { testLocks(t, quiet) })
+	}
+}
+
+func testLocks(t *testing.T, quiet bool) {
 	tried, runs, orders := 0, 0, 0
 	for seed := range uint64(30) {
 		programs := drawn(rand.New(rand.NewPCG(3, seed)))
@@ -178,6 +184,7 @@ func TestLocks(t *testing.T) {
 		}
 		found := map[string]bool{}
 		s := New(len(programs))
+		s.Quiet = quiet
 		require.NoError(t, s.Explore(1<<20, func(choose Chooser) ([]Decision, error) {
 			decisions, outcome, err := play(programs, choose)
 			found[outcome] = true
@@ -211,9 +218,13 @@ func TestLockedWhileWaiting(t *testing.T) {
 
 // How many schedules it takes when everybody waits for one lock.
 func TestWaiting(t *testing.T) {
-	for _, c := range []struct{ actors, runs int }{{2, 10}, {3, 210}} {
+	for _, c := range []struct {
+		actors, runs int
+		quiet        bool
+	}{{2, 10, false}, {3, 210, false}, {2, 4, true}, {3, 36, true}} {
 		programs := slices.Repeat([][]string{{"ax", "rx", "wx", "rx", "ux"}}, c.actors)
 		s := New(c.actors)
+		s.Quiet = c.quiet
 		require.NoError(t, s.Explore(1<<20, func(choose Chooser) ([]Decision, error) {
 			decisions, _, err := play(programs, choose)
 			return decisions, err

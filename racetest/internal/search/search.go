@@ -1,6 +1,9 @@
 package search
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // A Decision is a moment of a schedule in which an actor was chosen.
 type Decision struct {
@@ -42,9 +45,13 @@ func Calmly(d Decision) int {
 // A Chooser says who goes on. It returns an error if what it wants is not possible.
 type Chooser func(Decision) (int, error)
 
-// A Runner runs one schedule from the start, and returns its decisions. An error of it ends the search, and is returned
-// by it. Of a schedule that an error has ended it returns the decisions so far.
+// A Runner runs one schedule from the start, and returns its decisions. An error of it, but for ErrMissed, ends the search,
+// and is returned by it. Of a schedule that an error has ended it returns the decisions so far.
 type Runner func(Chooser) ([]Decision, error)
+
+// ErrMissed is the error of a Runner that could not come to where it was to: what somebody else decides has come otherwise
+// each time. The search goes on without what is behind that.
+var ErrMissed = errors.New("the schedule was not met again")
 
 // Diverged is the error of a Chooser that meets another state than it has met before under the same schedule.
 type Diverged struct {
@@ -109,6 +116,7 @@ type Search struct {
 	next    map[key]*Op    // what an actor does after an event, nil if it ends
 	leaves  map[key]bool   // states at which a schedule has ended
 	actual  map[key]*trace // what traces turned out to be, by what they would be if nobody waited
+	Quiet   bool           // a statement that waits has no effect while it does
 	Runs    int            // schedules run
 	Orders  float64        // how many orders of the same statements they stand for
 }
@@ -140,6 +148,9 @@ func (s *Search) Explore(limit int, run Runner) error {
 		delete(s.visited, place{n.trace.key, n.actor}) // follow visits it
 		s.Runs++
 		decisions, err := run(s.along(n))
+		if errors.Is(err, ErrMissed) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -242,7 +253,8 @@ func (s *Search) along(n *node) Chooser {
 }
 
 // correct gives a node that was put into work the trace that it turns out to have, as far as that is known. If somebody has
-// begun to wait with the same statement after the same events, then he waits here as well.
+// begun to wait with the same statement after the same events, then he waits here as well; also if the rest has happened while
+// he waited, where waiting is quiet.
 func (s *Search) correct(n *node) {
 	if n.parent == nil {
 		return
@@ -251,7 +263,7 @@ func (s *Search) correct(n *node) {
 		n.trace = actual
 		return
 	}
-	tried := n.parent.trace.try(n.actor, n.op)
+	tried := n.parent.trace.try(n.actor, n.op, s.Quiet)
 	if _, known := s.enabled[tried.key]; known {
 		n.trace = tried
 	}
@@ -307,7 +319,7 @@ func (s *Search) resolve(n *node, decisions []Decision) error {
 	}
 	predicted := n.parent.trace.then(n.actor, n.op).key
 	if is.Waits[n.actor] {
-		t = t.try(n.actor, n.op)
+		t = t.try(n.actor, n.op, s.Quiet)
 	} else {
 		t = t.add(n.actor, n.op, 1, tries)
 	}

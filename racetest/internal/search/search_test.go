@@ -269,6 +269,23 @@ func TestLimit(t *testing.T) {
 	assert.LessOrEqual(t, s.Left(), 60)
 }
 
+// What cannot be met again is left out, and the search goes on.
+func TestMissed(t *testing.T) {
+	p, s, runs, missed := parse("WW WW"), New(2), 0, 0
+	require.NoError(t, s.Explore(100, func(choose Chooser) ([]Decision, error) {
+		if runs++; runs == 3 {
+			missed++
+			return nil, ErrMissed
+		}
+		decisions, _, err := p.run(choose)
+		return decisions, err
+	}))
+	assert.Equal(t, 1, missed)
+	assert.Greater(t, s.Runs, 3)
+	assert.Less(t, s.Runs, 7)
+	assert.Equal(t, 0, s.Left())
+}
+
 // An actor that sends something else under the same schedule is found out.
 func TestDiverged(t *testing.T) {
 	runs := 0

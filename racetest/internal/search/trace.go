@@ -105,21 +105,26 @@ func (t *trace) add(actor int, op Op, choices uint16, tries []part) *trace {
 	return next
 }
 
-// try returns the trace after a statement that has to wait for a lock. It has an effect as well: it may hold some locks
-// already, and who comes later for what it waits for may have to stand behind it.
-func (t *trace) try(actor int, op Op) *trace {
+// try returns the trace after a statement that has to wait for a lock. It has an effect already: it may hold some locks,
+// and who comes later for what it waits for may have to stand behind it. If the database is one where waiting is quiet, it
+// has none, and nobody can tell when it began to wait, but for others that wait, whose place is before or after its own.
+func (t *trace) try(actor int, op Op, quiet bool) *trace {
 	event := part{clock: slices.Clone(t.actors[actor].clock), tried: &op}
 	event.clock[actor]++
 	event.clock.join(t.tries.clock)
 	past := []key{t.actors[actor].key, t.tries.key, {1, 1}}
-	for _, class := range before[op.Class] {
-		event.clock.join(t.all[class-1].clock)
-		past = append(past, t.all[class-1].key)
+	if quiet {
+		event.clock.join(t.all[Write-1].clock) // among them is what took the lock; for counting orders only
+	} else {
+		for _, class := range before[op.Class] {
+			event.clock.join(t.all[class-1].clock)
+			past = append(past, t.all[class-1].key)
+		}
 	}
 	event.key = hash(actor, op, past)
 	next := &trace{t.key.plus(event.key), slices.Clone(t.actors), t.all, t.tries.plus(event)}
 	next.actors[actor] = event
-	if op.Class != Local {
+	if op.Class != Local && !quiet {
 		next.all[op.Class-1] = t.all[op.Class-1].plus(event)
 	}
 	return next

@@ -167,7 +167,7 @@ var harmless = strings.Fields(`
 
 // query returns what a query does. A function that is not known might do anything.
 func query(tokens []token) search.Class {
-	if calls(tokens) {
+	if calls(tokens) || slices.ContainsFunc(tokens, spies) {
 		return search.Define
 	}
 	if has(tokens, writers...) {
@@ -177,6 +177,12 @@ func query(tokens []token) search.Class {
 		return search.Look
 	}
 	return search.Read
+}
+
+// spies tells whether it is a table that shows what others do, whatever that is.
+func spies(t token) bool {
+	name := strings.ToUpper(t.text)
+	return t.kind == word && (name == "PROCESSLIST" || name == "PG_LOCKS" || strings.HasPrefix(name, "PG_STAT") || strings.HasPrefix(name, "INNODB_"))
 }
 
 // calls tells whether a function is called that is not known. One of a schema is somebody's own, whatever its name.

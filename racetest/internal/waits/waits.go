@@ -20,6 +20,12 @@ type Database struct {
 	// Immediate says that a statement does not wait in the database: it is told that the database is busy.
 	Immediate bool
 
+	// Quiet says that a statement that waits has no effect while it does: it holds no lock, and is in nobody's way.
+	Quiet bool
+
+	// Fickle says that what was there before, and was deleted, can decide who waits.
+	Fickle bool
+
 	// Catalog says that what queries of the catalog see, and whether they can, depends on no statement that only writes rows.
 	Catalog bool
 
@@ -37,13 +43,13 @@ func Of(ctx context.Context, db *sql.DB) (*Database, error) {
 		}
 		var journal string
 		err := db.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&journal)
-		return &Database{Name: "SQLite", Immediate: true, Catalog: journal == "wal"}, err
+		return &Database{Name: "SQLite", Immediate: true, Catalog: journal == "wal", Quiet: journal == "wal"}, err
 	case strings.HasPrefix(version, "PostgreSQL"):
 		return &Database{Name: "PostgreSQL", ID: "SELECT pg_backend_pid()", Catalog: true, ask: postgres}, nil
 	case strings.Contains(version, "MariaDB"):
-		return &Database{Name: "MariaDB", ID: "SELECT CONNECTION_ID()", Catalog: true, ask: mysql}, nil
+		return &Database{Name: "MariaDB", ID: "SELECT CONNECTION_ID()", Catalog: true, Fickle: true, ask: mysql}, nil
 	case len(version) > 1 && '5' <= version[0] && version[0] <= '9' && version[1] == '.':
-		return &Database{Name: "MySQL", ID: "SELECT CONNECTION_ID()", Catalog: true, ask: mysql}, nil
+		return &Database{Name: "MySQL", ID: "SELECT CONNECTION_ID()", Catalog: true, Fickle: true, ask: mysql}, nil
 	}
 	return nil, fmt.Errorf("SQLite, PostgreSQL, MariaDB and MySQL are known, not %q", version)
 }
