@@ -33,7 +33,7 @@ const (
 )
 
 func (w *mysql) readRequest(in *bufio.Reader) ([]byte, error) {
-	return take(in, 4, func(h []byte) int { return 4 + int(h[0]) | int(h[1])<<8 | int(h[2])<<16 })
+	return take(in, 4, func(h []byte) int { return 4 + (int(h[0]) | int(h[1])<<8 | int(h[2])<<16) })
 }
 
 func (w *mysql) readReply(in *bufio.Reader) ([]byte, error) { return w.readRequest(in) }

@@ -2,6 +2,7 @@ package faultproxy_test
 
 import (
 	"encoding/binary"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -39,6 +40,20 @@ func beginMySQL(client, server peer) {
 
 func stmtExecute(id uint32) string {
 	return my(0, "\x17"+string(binary.LittleEndian.AppendUint32(nil, id))+"\x00\x01\x00\x00\x00")
+}
+
+// A packet is as long as its three bytes say, whatever carries between them.
+func TestMySQLLengths(t *testing.T) {
+	_, client, server := connect(t, faultproxy.MySQL)
+	beginMySQL(client, server)
+	for _, n := range []int{251, 252, 255, 256, 0x1fb, 0x1fc, 0x1ff, 0x17fd, 0xffff, 0x1ffff} {
+		request := my(0, "\x03"+strings.Repeat("x", n-1))
+		client.send(request)
+		server.expect(request)
+		answer := my(1, "\xff\x15\x04#28000"+strings.Repeat("y", n-9))
+		server.send(answer)
+		client.expect(answer)
+	}
 }
 
 func TestMySQLPrepared(t *testing.T) {
