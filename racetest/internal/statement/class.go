@@ -74,7 +74,7 @@ func Of(text string) Info {
 func setsMore(t token) bool {
 	name := strings.ToUpper(strings.TrimLeft(t.text, "@"))
 	return t.kind != quoted && slices.Contains([]string{"GLOBAL", "PERSIST", "PERSIST_ONLY", "PASSWORD", "CONSTRAINTS", "AUTOCOMMIT",
-		"SELECT", "SNAPSHOT", "ROLE", "AUTHORIZATION", "FOR"}, name)
+		"SELECT", "SNAPSHOT", "ROLE", "AUTHORIZATION", "FOR", "STATEMENT"}, name)
 }
 
 // last tells what of several statements is the last that begins or ends a transaction. The statements of a trigger do not.

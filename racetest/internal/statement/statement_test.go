@@ -62,6 +62,8 @@ func TestDefines(t *testing.T) {
 		"SELECT * FROM pg_stat_activity", "SELECT * FROM information_schema.innodb_trx",
 		"SET @x = NEXTVAL(s)", "SET @x = GET_LOCK('x', 1)", "SET @x = NEXT VALUE FOR s", "SET @@autocommit = 0",
 		"SET @@GLOBAL.max_connections = 9", "SET CONSTRAINTS ALL IMMEDIATE", "SET @x = (SELECT 1)", "LOCK TABLES t WRITE", "VACUUM", "TRUNCATE t", "CALL p()",
+		"SET STATEMENT max_statement_time=2 FOR UPDATE t SET v = 1", "SET STATEMENT max_statement_time=2 FOR SELECT v FROM t",
+		"SET @x = GET_LOCK('x', 1)", "SET @x = NEXT VALUE FOR s", `SELECT v FROM t WHERE w <> "\"" AND w = "x" FOR UPDATE`, `SELECT "a`,
 	)
 	assert.Equal(t, Info{Class: search.Define, Several: true}, Of("SELECT 1; SELECT 2"))
 }
