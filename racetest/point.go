@@ -121,7 +121,16 @@ func (s *schedule) send(ctx context.Context, st *step, run func() error) error {
 	lite := s.env.database.Immediate
 	if lite && st.call.Kind == tap.Commit {
 		// Drivers roll back when COMMIT is told that the database is busy. It is sent by itself, so that it can wait.
-		send = func() error { return st.session.conn.Exec(ctx, "COMMIT") }
+		send = func() error {
+			if err := st.session.conn.Exec(ctx, "COMMIT"); err != nil {
+				return err
+			}
+			// Drivers that end with COMMIT what they have begun with BEGIN, such as being read-only, do it after one of nothing.
+			if st.session.conn.Exec(ctx, "BEGIN") == nil {
+				_ = run()
+			}
+			return nil
+		}
 	}
 	if lite && mentionsPatience(st.call.SQL) {
 		send = func() error {
