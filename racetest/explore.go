@@ -6,8 +6,10 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -242,13 +244,23 @@ func (e *environment) once(choose search.Chooser) (*schedule, []search.Decision,
 	if err != nil {
 		return s, decisions, err
 	}
-	if err := e.Check(e.ctx, e.admin, returned); err != nil {
+	if err := e.Check(e.ctx, e.admin, returned); err != nil && e.unreachable(err) {
+		return s, decisions, fmt.Errorf("the scenario's Check could not ask the database: %w", err)
+	} else if err != nil {
 		return s, decisions, &Failure{Kind: Invariant, Err: err}
 	}
 	if err := e.comesBack(); err != nil {
 		return s, decisions, fmt.Errorf("the scenario's Check: %w", err)
 	}
 	return s, decisions, nil
+}
+
+// unreachable tells whether an error says nothing about what is in the database: the connection was lost, or the database
+// cannot be reached any more.
+func (e *environment) unreachable(err error) bool {
+	var network *net.OpError
+	return e.ctx.Err() == nil && (errors.As(err, &network) || errors.Is(err, driver.ErrBadConn) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || e.admin.PingContext(e.ctx) != nil)
 }
 
 // comesBack waits for the connections that Setup and Check have used: one that is kept would be in the way of what follows.

@@ -5,9 +5,12 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -85,6 +88,7 @@ func TestSetupAndCheckGoWrong(t *testing.T) {
 	errNo := errors.New("not today")
 	for name, f := range map[string]func(*sql.DB) error{
 		"fails":              func(*sql.DB) error { return errNo },
+		"loses it":           func(*sql.DB) error { return fmt.Errorf("%w: %w", errNo, &net.OpError{Op: "read", Err: syscall.ECONNRESET}) },
 		"panics":             func(*sql.DB) error { panic("not today") },
 		"keeps a connection": func(db *sql.DB) error { _, err := db.Conn(t.Context()); return err },
 		"leaves rows":        func(db *sql.DB) error { _, err := db.QueryContext(t.Context(), "SELECT 1"); return err },
@@ -113,6 +117,12 @@ func TestSetupAndCheckGoWrong(t *testing.T) {
 				case name == "fails":
 					run()
 					assert.EqualError(t, err, "the scenario's Setup: not today")
+				case name == "loses it":
+					run()
+					var f *racetest.Failure
+					assert.NotErrorAs(t, err, &f)
+					assert.ErrorIs(t, err, errNo)
+					assert.ErrorContains(t, err, "the scenario's "+where)
 				default:
 					run()
 					assert.ErrorContains(t, err, "the scenario's "+where+": it keeps a connection")
