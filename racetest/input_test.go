@@ -87,8 +87,10 @@ func TestNoConnection(t *testing.T) {
 func TestSetupAndCheckGoWrong(t *testing.T) {
 	errNo := errors.New("not today")
 	for name, f := range map[string]func(*sql.DB) error{
-		"fails":              func(*sql.DB) error { return errNo },
-		"loses it":           func(*sql.DB) error { return fmt.Errorf("%w: %w", errNo, &net.OpError{Op: "read", Err: syscall.ECONNRESET}) },
+		"fails": func(*sql.DB) error { return errNo },
+		"loses it": func(*sql.DB) error {
+			return fmt.Errorf("%w: %w", errNo, &net.OpError{Op: "read", Err: syscall.ECONNRESET})
+		},
 		"panics":             func(*sql.DB) error { panic("not today") },
 		"keeps a connection": func(db *sql.DB) error { _, err := db.Conn(t.Context()); return err },
 		"leaves rows":        func(db *sql.DB) error { _, err := db.QueryContext(t.Context(), "SELECT 1"); return err },
