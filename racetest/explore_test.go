@@ -75,3 +75,21 @@ func TestLostUpdate(t *testing.T) {
 	assert.Equal(t, "a b b a", f.Token)
 	assert.Equal(t, 1, r.Schedules)
 }
+
+// A text with control characters in it keeps its line in the timeline, and tells the terminal nothing.
+func TestTimelineIsInert(t *testing.T) {
+	_, err := racetest.Run(t.Context(), racetest.Scenario{
+		Open: racetest.Driver("sqlite3", file(t)), Setup: setup, Check: score(-1),
+		Actors: racetest.Actors{"alice": sends("UPDATE players SET score = 1 WHERE 'a\nb\x1b[31m' <> '\u202e'"), "bob": sends("SELECT 1")},
+	})
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), "'a␊b␛[31m' <> '[U+202E]'")
+	assert.NotContains(t, err.Error(), "\x1b")
+}
+
+func sends(statement string) func(context.Context, *sql.DB) error {
+	return func(ctx context.Context, db *sql.DB) error {
+		_, err := db.ExecContext(ctx, statement)
+		return err
+	}
+}

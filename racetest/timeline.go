@@ -71,6 +71,9 @@ func (st *step) result() string {
 // widest is how many characters a column of the text has at the most; what is longer goes on in the next line.
 const widest = 60
 
+// oneLine shows what pageClean leaves for a page, and would break a line of text.
+var oneLine = strings.NewReplacer("\n", "\u240a", "\t", "\u2409")
+
 // writeTimeline writes one column an actor, one row a step.
 func writeTimeline(b *strings.Builder, actors []string, steps []Step) {
 	cells := make([][]string, len(steps))
@@ -79,7 +82,7 @@ func writeTimeline(b *strings.Builder, actors []string, steps []Step) {
 		width[name] = utf8.RuneCountInString(name)
 	}
 	for i, step := range steps {
-		cells[i] = wrap(step.String(), widest)
+		cells[i] = wrap(oneLine.Replace(pageClean(step.String())), widest)
 		for _, line := range cells[i] {
 			width[step.Actor] = max(width[step.Actor], utf8.RuneCountInString(line))
 		}
