@@ -115,7 +115,9 @@ func (s *schedule) ask(all []*actor) (map[*actor][]string, error) {
 		}
 	}
 	s.mu.Unlock()
-	waiting, err := s.env.database.Ask(s.env.ctx, s.env.admin, ids)
+	ctx, cancel := context.WithTimeout(s.env.ctx, max(s.env.Patience, lastWords))
+	defer cancel()
+	waiting, err := s.env.database.Ask(ctx, s.env.admin, ids)
 	if err != nil {
 		return nil, err
 	}
