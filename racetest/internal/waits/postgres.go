@@ -7,10 +7,11 @@ import (
 	"strings"
 )
 
-// postgres asks pg_blocking_pids, which knows of locks that are held, and of places before one in the queue
-// (PostgreSQL 15, 9.26 "System Information Functions").
+// postgres asks pg_blocking_pids, which knows of locks that are held, and of places before one in the queue, and
+// pg_safe_snapshot_blocking_pids, which knows for whom SERIALIZABLE READ ONLY DEFERRABLE waits (PostgreSQL 15, 9.26 "System
+// Information Functions").
 func postgres(ctx context.Context, db *sql.DB, ids []int64) (map[int64][]int64, error) {
-	rows, err := db.QueryContext(ctx, `SELECT pid, array_to_string(pg_blocking_pids(pid), ' ')
+	rows, err := db.QueryContext(ctx, `SELECT pid, array_to_string(pg_blocking_pids(pid) || pg_safe_snapshot_blocking_pids(pid), ' ')
 		FROM unnest(ARRAY[`+list(ids)+`]::int[]) AS asked (pid)`)
 	if err != nil {
 		return nil, err
