@@ -39,6 +39,7 @@ func Run(ctx context.Context, s Scenario, opts ...Option) (result Result, err er
 		result.Elapsed = time.Since(start)
 	}()
 	err = e.explore(o)
+	e.result.Elapsed = time.Since(start)
 	var f *Failure
 	if errors.As(err, &f) {
 		f.Schedules, f.about = e.result.Schedules, e.about

@@ -261,3 +261,16 @@ func TestReport(t *testing.T) {
 	_, err = behave(t, s)
 	failed(t, err, racetest.Invariant, "", "an update was lost", "the scenario's Report: ", "no such file or directory")
 }
+
+// The report is written when the search is over, and says how long it took.
+func TestReportSaysHowLong(t *testing.T) {
+	s := scenario(&counted{dsn: file(t)}, racetest.Actors{"a": add(1), "b": add(1)})
+	s.Report = filepath.Join(t.TempDir(), "report.html")
+	s.Check = func(context.Context, *sql.DB, map[string]error) error { return errors.New("no") }
+	_, err := racetest.Run(t.Context(), s)
+	require.Error(t, err)
+	page, err := os.ReadFile(s.Report)
+	require.NoError(t, err)
+	assert.NotContains(t, string(page), " in 0s")
+	assert.Contains(t, string(page), "1 schedule of up to")
+}

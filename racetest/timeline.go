@@ -150,7 +150,7 @@ func (r Result) String() string { return r.timeline + r.summary() }
 
 func (r Result) summary() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d schedules", r.Schedules)
+	b.WriteString(counted(r.Schedules, "schedule", "schedules"))
 	if r.Random > 0 {
 		fmt.Fprintf(&b, ", %d of them at random", r.Random)
 	}
