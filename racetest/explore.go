@@ -106,6 +106,7 @@ type environment struct {
 	replayed  bool
 	result    Result
 	about     float64 // how many orders there are, as far as the last schedule tells
+	gone      func(*Failure)
 }
 
 func (s Scenario) environment(ctx context.Context, o options) (*environment, error) {
@@ -116,7 +117,7 @@ func (s Scenario) environment(ctx context.Context, o options) (*environment, err
 	if err != nil {
 		return nil, fmt.Errorf("the scenario's Open: %w", err)
 	}
-	e := &environment{Scenario: s, ctx: ctx, connector: connector, names: slices.Sorted(maps.Keys(s.Actors))}
+	e := &environment{Scenario: s, ctx: ctx, connector: connector, names: slices.Sorted(maps.Keys(s.Actors)), gone: o.gone}
 	e.tokens = shortest(e.names)
 	e.admin = sql.OpenDB(shared{connector})
 	if e.database, err = waits.Of(ctx, e.admin); err != nil {
@@ -245,7 +246,7 @@ func (e *environment) once(choose search.Chooser) (*schedule, []search.Decision,
 	if err != nil {
 		return s, decisions, err
 	}
-	if err := e.Check(e.ctx, e.admin, returned); err != nil && e.unreachable(err) {
+	if err := e.check(s, decisions, returned); err != nil && e.unreachable(err) {
 		return s, decisions, fmt.Errorf("the scenario's Check could not ask the database: %w", err)
 	} else if err != nil {
 		return s, decisions, &Failure{Kind: Invariant, Err: err}
@@ -254,6 +255,22 @@ func (e *environment) once(choose search.Chooser) (*schedule, []search.Decision,
 		return s, decisions, fmt.Errorf("the scenario's Check: %w", err)
 	}
 	return s, decisions, nil
+}
+
+// check calls Check. One that does not return, because it calls t.FailNow or panics, takes the test with it: what it has seen
+// is shown before.
+func (e *environment) check(s *schedule, decisions []search.Decision, returned map[string]error) error {
+	came := false
+	defer func() {
+		if !came && e.gone != nil {
+			f := e.located(&Failure{Kind: Invariant, Err: errors.New("Check has not returned")}, s, decisions)
+			f.Schedules, f.about = e.result.Schedules, e.about
+			e.gone(f)
+		}
+	}()
+	err := e.Check(e.ctx, e.admin, returned)
+	came = true
+	return err
 }
 
 // unreachable tells whether an error says nothing about what is in the database: the connection was lost, or the database

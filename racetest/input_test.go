@@ -9,7 +9,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -274,3 +276,22 @@ func TestReportSaysHowLong(t *testing.T) {
 	assert.NotContains(t, string(page), " in 0s")
 	assert.Contains(t, string(page), "1 schedule of up to")
 }
+
+// A Check that ends the test itself, as require does, does not take the timeline with it.
+func TestCheckEndsTheTest(t *testing.T) {
+	s := scenario(&counted{dsn: file(t)}, racetest.Actors{"a": add(1), "b": add(1)})
+	s.Check = func(context.Context, *sql.DB, map[string]error) error { runtime.Goexit(); return nil }
+	log := &logged{TB: t}
+	var all sync.WaitGroup
+	all.Go(func() { racetest.Explore(log, s) })
+	all.Wait()
+	assert.Contains(t, log.text, `racetest.Replay("a a b b")`)
+	assert.Contains(t, log.text, "after 1 schedule of about 6")
+}
+
+type logged struct {
+	testing.TB
+	text string
+}
+
+func (l *logged) Logf(format string, args ...any) { l.text += fmt.Sprintf(format, args...) }

@@ -38,6 +38,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"slices"
 	"testing"
 	"time"
 )
@@ -103,7 +104,10 @@ type Random struct {
 // An Option changes what Explore does with a scenario.
 type Option func(*options)
 
-type options struct{ replay string }
+type options struct {
+	replay string
+	gone   func(*Failure) // is told of the schedule that Check does not return from
+}
 
 // Replay makes Explore run only the schedule that a failure has printed this token for: the names of the actors, each as
 // short as it can be told from the others, in the order in which they are let go. An empty token is none.
@@ -130,6 +134,7 @@ type Result struct {
 // fails.
 func Explore(t testing.TB, s Scenario, opts ...Option) Result {
 	t.Helper()
+	opts = append(slices.Clone(opts), func(o *options) { o.gone = func(f *Failure) { t.Helper(); t.Logf("racetest: %v", f) } })
 	result, err := Run(t.Context(), s, opts...)
 	if err != nil {
 		t.Fatalf("racetest: %v", err)
