@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -153,14 +154,23 @@ func (c *Conn) Prepare(query string) (driver.Stmt, error) {
 	return c.PrepareContext(context.Background(), query)
 }
 
-// PrepareContext is not shown: it changes nothing that others see.
+// PrepareContext is not shown: it changes nothing that others see. But lib/pq sends a COPY when it is prepared, which locks
+// the table.
 func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	var own driver.Stmt
+	prepare := func() (err error) {
+		if p, ok := c.own.(driver.ConnPrepareContext); ok {
+			own, err = p.PrepareContext(ctx, query)
+		} else {
+			own, err = unlessEnded(ctx, func() (driver.Stmt, error) { return c.own.Prepare(query) }, driver.Stmt.Close)
+		}
+		return err
+	}
 	var err error
-	if p, ok := c.own.(driver.ConnPrepareContext); ok {
-		own, err = p.PrepareContext(ctx, query)
+	if text := strings.TrimSpace(query); len(text) > 4 && strings.EqualFold(text[:4], "COPY") {
+		err = c.do(ctx, &Call{SQL: query}, prepare)
 	} else {
-		own, err = unlessEnded(ctx, func() (driver.Stmt, error) { return c.own.Prepare(query) }, driver.Stmt.Close)
+		err = prepare()
 	}
 	if err != nil {
 		c.skipped = false
