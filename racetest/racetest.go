@@ -17,10 +17,10 @@
 // Orders are tried with the fewest switches first, a switch being to interrupt an actor that could have gone on. So the
 // first one that fails is among the simplest that do. Orders that differ only in how reads follow each other, or, in SQLite's
 // WAL, in when a statement began to wait, cannot differ in what they do; one of them is run. What a statement may do is told by
-// its text: one that is not known to read only is taken for a write, and every write may touch whatever others read. (Iterative preemption bounding and the caching of happens-before relations
-// are from Musuvathi and Qadeer, "Iterative context bounding for systematic testing of multithreaded programs", PLDI 2007;
-// random schedules with a bound, from Burckhardt et al., "A randomized scheduler with probabilistic guarantees of finding
-// bugs", ASPLOS 2010.)
+// its text: one that is not known to read only is taken for a write, and every write may touch whatever others read.
+// (Iterative preemption bounding and the caching of happens-before relations are from Musuvathi and Qadeer, "Iterative
+// context bounding for systematic testing of multithreaded programs", PLDI 2007; random schedules with a bound, from
+// Burckhardt et al., "A randomized scheduler with probabilistic guarantees of finding bugs", ASPLOS 2010.)
 //
 // # What actors must be like
 //
