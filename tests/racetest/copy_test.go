@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"testing"
 
-	"github.com/lib/pq"
 	"github.com/stretchr/testify/assert"
 
 	"github.com/raceproof/raceproof/racetest"
@@ -17,7 +16,7 @@ func TestCopyIn(t *testing.T) {
 	w := newWorld(t, databases.Named("postgres/pq"), databases.Options{})
 	copies := func(ctx context.Context, db *sql.DB) error {
 		return begin(ctx, db, nil, func(tx *sql.Tx) error {
-			s, err := tx.PrepareContext(ctx, pq.CopyIn("accounts", "id", "balance", "version"))
+			s, err := tx.PrepareContext(ctx, `COPY accounts (id, balance, version) FROM STDIN`)
 			if err != nil {
 				return err
 			}

@@ -176,7 +176,7 @@ func TestLocks(t *testing.T) {
 
 func testLocks(t *testing.T, quiet bool) {
 	tried, runs, orders := 0, 0, 0
-	for seed := range uint64(30) {
+	for seed := range uint64(16) {
 		programs := drawn(rand.New(rand.NewPCG(3, seed)))
 		all, schedules := outcomes(programs)
 		if schedules > 800 {
@@ -193,7 +193,7 @@ func testLocks(t *testing.T, quiet bool) {
 		assert.Equal(t, all, found, "%v", programs)
 		tried, runs, orders = tried+1, runs+s.Runs, orders+schedules
 	}
-	assert.Greater(t, tried, 12)
+	assert.Greater(t, tried, 6)
 	assert.Less(t, runs, orders)
 }
 
