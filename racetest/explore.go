@@ -263,7 +263,7 @@ func (e *environment) check(s *schedule, decisions []search.Decision, returned m
 	came := false
 	defer func() {
 		if !came && e.gone != nil {
-			f := e.located(&Failure{Kind: Invariant, Err: errors.New("Check has not returned")}, s, decisions)
+			f := e.located(&Failure{Kind: Invariant, Err: errors.New("the scenario's Check has not returned")}, s, decisions)
 			f.Schedules, f.about = e.result.Schedules, e.about
 			e.gone(f)
 		}
