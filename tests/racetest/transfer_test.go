@@ -172,7 +172,7 @@ func TestTransferInTransact(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		for name, pattern := range patterns {
 			t.Run(name, func(t *testing.T) {
-				r := racetest.Explore(t, bounded(racetest.Scenario{
+				r := racetest.Explore(t, bounded(30, racetest.Scenario{
 					Open: w.connector, Setup: rows, Check: has(105, 95),
 					Actors: racetest.Actors{"alice": w.transfers(pattern, 1, 2, 5), "bob": w.transfers(pattern, 2, 1, 10)},
 				}))
