@@ -207,7 +207,6 @@ func elsewhere(err error) bool {
 	return errors.As(err, &f) && f.Kind == NotDeterministic || errors.As(err, &unfit)
 }
 
-// located puts into a failure in which schedule it came about.
 // once runs one schedule from Setup to Check.
 func (e *environment) once(choose search.Chooser) (*schedule, []search.Decision, error) {
 	if e.ctx.Err() != nil {
@@ -248,10 +247,6 @@ func (e *environment) once(choose search.Chooser) (*schedule, []search.Decision,
 	return s, decisions, nil
 }
 
-// check calls Check. One that does not return, because it calls t.FailNow or panics, takes the test with it: what it has seen
-// is shown before.
-// unreachable tells whether an error says nothing about what is in the database: the connection was lost, or the database
-// cannot be reached any more.
 // comesBack waits for the connections that Setup and Check have used: one that is kept would be in the way of what follows.
 func (e *environment) comesBack() error {
 	for deadline := time.Now().Add(comesBack); e.admin.Stats().InUse > 0; time.Sleep(time.Millisecond) {
@@ -281,9 +276,3 @@ func (e *environment) count(s *schedule, decisions []search.Decision) {
 		r.Blocked++
 	}
 }
-
-// returned returns what the actors have, or the failure of one that may not.
-// hasFailed returns the failure of an actor that has returned an error that it may not, or nil.
-// notDeterministic is the failure of an actor that does something else than before.
-// instead says where the actor of a schedule that has gone another way stands.
-// report writes the file that was asked for.

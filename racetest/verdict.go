@@ -13,12 +13,15 @@ import (
 	"github.com/raceproof/raceproof/racetest/internal/waits"
 )
 
+// located puts into a failure in which schedule it came about.
 func (e *environment) located(f *Failure, s *schedule, decisions []search.Decision) *Failure {
 	f.Actors, f.Steps = e.names, s.timeline()
 	f.Token, f.Switches = e.token(decisions), search.Switches(decisions)
 	return f
 }
 
+// check calls Check. One that does not return, because it calls t.FailNow or panics, takes the test with it: what it has seen
+// is shown before.
 func (e *environment) check(s *schedule, decisions []search.Decision, returned map[string]error) error {
 	came := false
 	defer func() {
@@ -33,12 +36,15 @@ func (e *environment) check(s *schedule, decisions []search.Decision, returned m
 	return err
 }
 
+// unreachable tells whether an error says nothing about what is in the database: the connection was lost, or the database
+// cannot be reached any more.
 func (e *environment) unreachable(err error) bool {
 	var network *net.OpError
 	return e.ctx.Err() == nil && (errors.As(err, &network) || errors.Is(err, driver.ErrBadConn) ||
 		errors.Is(err, io.ErrUnexpectedEOF) || e.admin.PingContext(e.ctx) != nil)
 }
 
+// returned returns what the actors have, or the failure of one that may not.
 func (s *schedule) returned() (map[string]error, error) {
 	all := map[string]error{}
 	for _, a := range s.actors {
@@ -50,6 +56,7 @@ func (s *schedule) returned() (map[string]error, error) {
 	return all, nil
 }
 
+// hasFailed returns the failure of an actor that has returned an error that it may not, or nil.
 func (s *schedule) hasFailed(a *actor) *Failure {
 	if a.err == nil || s.env.MayFail != nil && s.env.MayFail(a.name, a.err) {
 		return nil
@@ -61,6 +68,7 @@ func (s *schedule) hasFailed(a *actor) *Failure {
 	return &Failure{Kind: ActorFailed, Actor: a.name, Err: fmt.Errorf("%s has failed: %w", a.name, a.err)}
 }
 
+// notDeterministic is the failure of an actor that does something else than before.
 func (e *environment) notDeterministic(d *search.Diverged, instead error) *Failure {
 	before := "had ended"
 	if d.Want != "" {
@@ -71,6 +79,7 @@ func (e *environment) notDeterministic(d *search.Diverged, instead error) *Failu
 		e.names[d.Actor], before, d.Step+1, instead)}
 }
 
+// instead says where the actor of a schedule that has gone another way stands.
 func (s *schedule) instead(d *search.Diverged) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,6 +95,7 @@ func (s *schedule) instead(d *search.Diverged) error {
 	}
 }
 
+// report writes the file that was asked for.
 func (e *environment) report(f *Failure, err error) error {
 	var p page
 	switch {
