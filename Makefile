@@ -32,7 +32,7 @@ staticcheck:
 race:
 	@set -e; cd tests; bin=$$(mktemp -d); trap 'rm -rf $$bin' EXIT; go build -o $$bin ./cmd/withservers; \
 	RACEPROOF_REQUIRE=postgres,mariadb $$bin/withservers sh -ec 'for m in $(MODULES); do \
-		echo "go test -race $$m"; (cd "$(CURDIR)/$$m" && go test -race -count=1 ./...); done'
+		echo "go test -race $$m"; (cd "$(CURDIR)/$$m" && go test -race -count=1 -timeout 20m ./...); done'
 
 # That go.work ties the modules together, for the commands that the README gives.
 workspace:

@@ -167,7 +167,7 @@ func TestOnce(t *testing.T) {
 						return err
 					})
 				}
-				w.explored(t, bounded(100, racetest.Scenario{Setup: rowsAndKeys}), wrapped, 5, 10)
+				w.explored(t, bounded(40, racetest.Scenario{Setup: rowsAndKeys}), wrapped, 5, 10)
 				if name == "lock" {
 					w.explored(t, bounded(30, racetest.Scenario{Setup: rowsAndKeys}), wrapped, 5, 10, 3)
 				}
