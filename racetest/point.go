@@ -147,17 +147,14 @@ func (s *schedule) send(ctx context.Context, st *step, run func() error) error {
 			return err
 		}
 		busy, stale := waits.Busy(err)
-		if !lite || !busy {
-			s.finish(ctx, st, err, false)
-			return err
-		}
-		if st.session.waits(st.info, stale) && s.wait(ctx, st) {
+		refused := lite && busy
+		if refused && st.session.waits(st.info, stale) && s.wait(ctx, st) {
 			continue
 		}
-		if st.call.Kind == tap.Commit {
-			err = run() // the driver leaves nothing open
+		if lite && err != nil && st.call.Kind == tap.Commit {
+			err = run() // whatever the reason, the driver leaves nothing open
 		}
-		s.finish(ctx, st, err, !stale)
+		s.finish(ctx, st, err, refused && !stale)
 		return err
 	}
 }

@@ -122,3 +122,22 @@ func TestWaitForOneThatWaits(t *testing.T) {
 	_, err := behaveWith(t, s, []racetest.Option{racetest.Replay("r r w w o w r")})
 	require.NoError(t, err)
 }
+
+// A COMMIT that SQLite refuses for good leaves no transaction on the connection, as the driver's own does not.
+func TestCommitRefused(t *testing.T) {
+	s := scenario(&counted{dsn: file(t) + "&_foreign_keys=1"}, racetest.Actors{"alice": look, "bob": func(ctx context.Context, db *sql.DB) error {
+		db.SetMaxOpenConns(1)
+		if err := inTx("INSERT INTO children VALUES (99)")(ctx, db); err == nil || isBusy(err) {
+			return errors.Join(errors.New("COMMIT was not refused"), err)
+		}
+		return inTx(raiseScore)(ctx, db)
+	}})
+	s.Setup = func(ctx context.Context, db *sql.DB) error {
+		_, err := db.ExecContext(ctx, "DROP TABLE IF EXISTS children")
+		_, created := db.ExecContext(ctx, "CREATE TABLE children (id INTEGER REFERENCES players DEFERRABLE INITIALLY DEFERRED)")
+		return errors.Join(err, setup(ctx, db), created)
+	}
+	s.Check = score(11)
+	_, err := behave(t, s)
+	require.NoError(t, err)
+}

@@ -110,7 +110,7 @@ type place struct {
 // that comes through it and goes on, down to its end, without a switch that is not needed; the other ways from the nodes
 // that it comes through are work for later.
 type Search struct {
-	work    [][]*node      // by switches; the last of a list is next
+	work    [][]*node      // by switches; the first of a list is next
 	visited map[place]bool // whose successors are in work, or were
 	enabled map[key][]*Op  // what can go on in a state that is known
 	next    map[key]*Op    // what an actor does after an event, nil if it ends
@@ -168,8 +168,7 @@ func (s *Search) pick() *node {
 			return nil
 		}
 		s.correct(n)
-		switch {
-		case s.visited[place{n.trace.key, n.actor}]:
+		if s.visited[place{n.trace.key, n.actor}] {
 			continue
 		}
 		s.visited[place{n.trace.key, n.actor}] = true
