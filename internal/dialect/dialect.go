@@ -177,6 +177,9 @@ type storage struct {
 	Now     Fragment
 	Ago     [2]Fragment
 
+	// Until encloses an Instant: how many microseconds it is until then by the database's clock, less than 0 if it is over.
+	Until [2]Fragment
+
 	// Engine is the end of CREATE TABLE.
 	Engine Fragment
 
@@ -186,6 +189,13 @@ type storage struct {
 	// OrNothing is the end of an INSERT that inserts nothing, and counts nothing, if the key is there already; empty where
 	// that is an error that IsDuplicate knows, and does not end the transaction.
 	OrNothing Fragment
+
+	// Unlocked is the end of a SELECT that locks its rows and leaves out those that somebody else has locked; empty where a
+	// transaction has locked everything.
+	Unlocked Fragment
+
+	// WritesOut: the values of this module's own are written into its statements, which then need not be prepared.
+	WritesOut bool
 
 	// Latest is the end of a SELECT that sees what was committed last, which a transaction that has begun before need not.
 	Latest Fragment

@@ -77,7 +77,11 @@ var mysql = &Dialect{
 		Instant: "DATETIME(6)", // of UTC
 		Now:     "UTC_TIMESTAMP(6)",
 		Ago:     [2]Fragment{"UTC_TIMESTAMP(6) - INTERVAL ", " MICROSECOND"},
+		Until:   [2]Fragment{"TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), ", ")"},
 		Engine:  " ENGINE=InnoDB",
+
+		Unlocked:  " FOR UPDATE SKIP LOCKED",
+		WritesOut: true, // a Galera cluster loses updates by prepared statements
 
 		Latest: " LOCK IN SHARE MODE",
 		// Only the syntax for several tables takes the name of an index. Without one a small table is looked through as a

@@ -68,6 +68,9 @@ var postgres = &Dialect{
 		Instant: "TIMESTAMPTZ",
 		Now:     "clock_timestamp()",
 		Ago:     [2]Fragment{"clock_timestamp() - ", " * interval '1 microsecond'"},
+		Until:   [2]Fragment{"CAST(EXTRACT(EPOCH FROM ", " - clock_timestamp()) * 1000000 AS bigint)"},
+
+		Unlocked: " FOR UPDATE SKIP LOCKED",
 
 		IndexIfNotExists: true,
 		OrNothing:        " ON CONFLICT DO NOTHING",

@@ -71,6 +71,23 @@ func (s *SQL) Value(v any) *SQL {
 	return s
 }
 
+// Own adds a value of this module's own, an int64 or a []byte: bound, or written out where prepared statements cannot be
+// relied on. Neither form of a literal can contain anything but digits.
+func (s *SQL) Own(v any) *SQL {
+	if !s.dialect.WritesOut {
+		return s.Value(v)
+	}
+	switch v := v.(type) {
+	case int64:
+		s.text.WriteString(strconv.FormatInt(v, 10))
+	case []byte:
+		fmt.Fprintf(&s.text, "X'%x'", v)
+	default:
+		panic(fmt.Sprintf("dialect: a value of type %T is written out", v))
+	}
+	return s
+}
+
 // Integer binds an integer, or NULL, as a 64-bit one. Where parameters have the types of what they stand beside, it would
 // otherwise be refused by the driver if it does not fit that, or be taken for text.
 func (s *SQL) Integer(v any) *SQL { return s.cast(v, "bigint") }

@@ -65,6 +65,7 @@ var sqlite = &Dialect{
 		Instant: "INTEGER", // in microseconds since 1970; the clock is read to the millisecond
 		Now:     "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)",
 		Ago:     [2]Fragment{"CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER) - ", ""},
+		Until:   [2]Fragment{"", " - CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"},
 
 		IndexIfNotExists: true,
 		OrNothing:        " ON CONFLICT DO NOTHING",

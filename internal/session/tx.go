@@ -151,6 +151,19 @@ func (t *Tx) Statements() int {
 	return t.statements
 }
 
+// Fail makes sure that the transaction is not committed, whatever its function makes of the error: nothing more is sent in
+// it, and that is what it ends with.
+func (t *Tx) Fail(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.over == nil {
+		t.over = err
+	}
+}
+
+// ReadOnly tells whether the transaction was begun as one that only reads.
+func (t *Tx) ReadOnly() bool { return t.options.ReadOnly }
+
 // One runs a statement in the transaction.
 func (t *Tx) One(ctx context.Context, s dialect.Statement, dest ...any) (found bool, err error) {
 	if s.Args, err = settle(s.Args); err != nil {

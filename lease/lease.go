@@ -1,0 +1,2 @@
+// Package lease seizes a named row for a while.
+package lease
