@@ -74,16 +74,19 @@ func (s *SQL) Value(v any) *SQL {
 // Own adds a value of this module's own, an int64 or a []byte: bound, or written out where prepared statements cannot be
 // relied on. Neither form of a literal can contain anything but digits.
 func (s *SQL) Own(v any) *SQL {
-	if !s.dialect.WritesOut {
-		return s.Value(v)
-	}
 	switch v := v.(type) {
 	case int64:
+		if !s.dialect.WritesOut {
+			return s.Integer(v)
+		}
 		s.text.WriteString(strconv.FormatInt(v, 10))
 	case []byte:
+		if !s.dialect.WritesOut {
+			return s.Value(v)
+		}
 		fmt.Fprintf(&s.text, "X'%x'", v)
 	default:
-		panic(fmt.Sprintf("dialect: a value of type %T is written out", v))
+		panic(fmt.Sprintf("dialect: a value of this module's own is of type %T", v))
 	}
 	return s
 }
