@@ -46,7 +46,7 @@ var (
 	ErrNoTransaction = errors.New("raceproof: the context carries no transaction of the DB")
 
 	// ErrOverloaded: more callers wait for one row in this process than are allowed to. The update can be asked for again.
-	ErrOverloaded = errors.New("raceproof: too many callers are waiting")
+	ErrOverloaded = session.ErrOverloaded
 
 	// ErrLeaseLost: the lease is not held any more, or it cannot be proved that it is. See package lease.
 	ErrLeaseLost = errors.New("raceproof: the lease is lost")

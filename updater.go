@@ -1,6 +1,11 @@
 package raceproof
 
-import "context"
+import (
+	"context"
+
+	"github.com/raceproof/raceproof/internal/dialect"
+	"github.com/raceproof/raceproof/internal/mapping"
+)
 
 // An Updater changes one row of a table such that no concurrent change of the row is lost.
 //
@@ -25,6 +30,12 @@ type Func[T any] func(ctx context.Context, row *T) error
 //
 //	seats.Update(ctx, raceproof.Key{"LH400", "12A"}, change)
 type Key []any
+
+// A Condition is what must hold of a row, as package atomic says it: atomic.F("state").Eq("ready"). Its method is for the
+// packages of this module, which alone can name the types in it.
+type Condition interface {
+	WriteCondition(*dialect.SQL, *mapping.Mapping) error
+}
 
 // Bind returns an updater that takes an argument of type A, and makes of it the change that u takes. Updaters of
 // different patterns bound to one argument type are interchangeable:

@@ -3,6 +3,7 @@ package atomic
 import (
 	"errors"
 
+	"github.com/raceproof/raceproof"
 	"github.com/raceproof/raceproof/internal/dialect"
 	"github.com/raceproof/raceproof/internal/mapping"
 )
@@ -10,6 +11,8 @@ import (
 // A Condition is what must hold of a row for a change to be made. It is a value that never changes. A comparison with
 // NULL is neither true nor false, and so does not hold.
 type Condition struct{ node node }
+
+var _ raceproof.Condition = Condition{}
 
 // Eq is e = operand.
 func (e Expr) Eq(operand any) Condition { return e.compare(" = ", operand) }
@@ -57,6 +60,16 @@ func (c Condition) nodeOrMissing() node {
 		return missing("a Condition is empty: make one by comparing an Expr")
 	}
 	return c.node
+}
+
+// WriteCondition implements raceproof.Condition.
+func (c Condition) WriteCondition(s *dialect.SQL, m *mapping.Mapping) error {
+	n := c.nodeOrMissing()
+	if _, err := n.check(m, s.Dialect()); err != nil {
+		return err
+	}
+	n.write(s, m)
+	return nil
 }
 
 // comparison compares two values.

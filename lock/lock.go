@@ -13,6 +13,8 @@ package lock
 import (
 	"context"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/raceproof/raceproof"
 	"github.com/raceproof/raceproof/internal/row"
@@ -21,19 +23,52 @@ import (
 
 // An Updater changes rows of one table under their locks. It is safe for concurrent use.
 type Updater[T any] struct {
-	table *row.Table[T]
-	err   error
+	table   *row.Table[T]
+	lock    *row.Lock // of a row that a key tells
+	waiting int       // how many callers of this process may wait for one row
+	err     error
 }
 
 var _ raceproof.Updater[struct{}, raceproof.Func[struct{}]] = (*Updater[struct{}])(nil)
 
-// Options are what can be chosen about the lock. There is nothing to choose yet; nil is the same as the zero value.
-type Options struct{}
-
 // New returns an updater of the table. What is wrong with its arguments is reported by Err, and by every Update.
-func New[T any](db *raceproof.DB, table *raceproof.Table[T], _ *Options) *Updater[T] {
+func New[T any](db *raceproof.DB, table *raceproof.Table[T], options *Options) *Updater[T] {
+	if options == nil {
+		options = &Options{}
+	}
+	u := &Updater[T]{waiting: options.waiting()}
 	t, err := row.NewTable(db, table)
-	return &Updater[T]{t, row.Invalid("lock.New", err)}
+	if err == nil {
+		u.lock, err = updating(t, options)
+	}
+	u.table, u.err = t, row.Invalid("lock.New", err)
+	return u
+}
+
+// updating returns the lock that an updater takes.
+func updating[T any](t *row.Table[T], o *Options) (*row.Lock, error) {
+	switch {
+	case o.Limit != 0:
+		return nil, errors.New("only SelectWhere has a Limit")
+	case o.Strength == KeyShare || o.Strength == Share:
+		return nil, fmt.Errorf("%v lets others lock the row too: an updater needs NoKeyUpdate or Update", o.Strength)
+	}
+	return byKey(t, o)
+}
+
+// byKey returns the lock of a row that a key tells.
+func byKey[T any](t *row.Table[T], o *Options) (*row.Lock, error) {
+	l, err := o.locking(t.Mapping.Table)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.Pool.Dialect().CheckLocking(l); err != nil {
+		return nil, fmt.Errorf("%w: %w", raceproof.ErrUnsupported, err)
+	}
+	if l.SkipLocked { // there is one row, and nothing to skip it for
+		l.SkipLocked, l.None = false, true
+	}
+	return t.NewLock(l)
 }
 
 // Err returns what was wrong with the arguments of New, so that a service can check it where it starts. Nothing but
@@ -80,38 +115,62 @@ func (u *Updater[T]) Update(ctx context.Context, key any, change raceproof.Func[
 
 func (u *Updater[T]) update(ctx context.Context, key any, change raceproof.Func[T]) (r *row.Row[T], err error) {
 	if change == nil {
-		return nil, errors.New("the function is nil")
+		return nil, errNoFunc
 	}
 	k, err := u.table.NewKey(key)
 	if err != nil {
 		return nil, err
 	}
-	if err := u.table.Verify(ctx); err != nil {
-		return nil, err
-	}
-	err = u.table.Attempt(ctx, u.table.Attempts, func() error {
-		return u.table.Pool.Transact(ctx, func(ctx context.Context, tx *session.Tx) error {
-			r, err = u.change(ctx, tx, k, change)
+	err = u.locked(ctx, []row.Key{k}, func(ctx context.Context, tx *session.Tx, l *row.Lock) error {
+		if r, err = u.table.Lock(ctx, tx, k, l); err != nil {
 			return err
-		})
+		}
+		return u.change(ctx, tx, r, change)
 	})
 	return r, err
 }
 
-// change changes the row in a transaction.
-func (u *Updater[T]) change(ctx context.Context, tx *session.Tx, key row.Key, change raceproof.Func[T]) (*row.Row[T], error) {
-	r, err := u.table.Read(ctx, tx, key, true)
-	if err != nil {
-		return nil, err
+var errNoFunc = errors.New("the function is nil")
+
+// locked calls f in a transaction that is to lock the rows with the keys, in the order of which they are waited for in this
+// process, again and again as long as the database refuses it on account of others.
+func (u *Updater[T]) locked(ctx context.Context, keys []row.Key, f func(context.Context, *session.Tx, *row.Lock) error) error {
+	if err := u.table.Verify(ctx); err != nil {
+		return err
 	}
+	return u.table.Attempt(ctx, u.table.Attempts, func() error {
+		start := time.Now()
+		for _, key := range keys {
+			done, err := u.table.Pool.Queue(ctx, u.table.Mapping.Table, key, u.waiting, u.lock.Until(start).Wait)
+			if err != nil {
+				return err
+			}
+			defer done()
+		}
+		o := session.TxOptions{}
+		if !u.table.Pool.InTransaction(ctx) {
+			o.Wait = u.lock.Until(start).Wait
+		}
+		return u.table.Pool.TransactWith(ctx, o, func(ctx context.Context, tx *session.Tx) error {
+			return f(ctx, tx, u.lock.Until(start))
+		})
+	})
+}
+
+// change has the function change a row that is locked in the transaction, and writes it.
+func (u *Updater[T]) change(ctx context.Context, tx *session.Tx, r *row.Row[T], change raceproof.Func[T]) error {
 	sent := tx.Statements()
 	if err := r.Apply(ctx, change); err != nil {
-		return nil, err
+		return err
 	}
 	tx.CloseRows(ctx)
-	used := tx.Statements() != sent
+	return u.write(ctx, tx, r, tx.Statements() != sent)
+}
+
+// write writes a row that a function has changed. If that has used the transaction, it can have changed this very row in
+// it, which writing would undo.
+func (u *Updater[T]) write(ctx context.Context, tx *session.Tx, r *row.Row[T], used bool) (err error) {
 	if used && !r.Unchanged() {
-		// If the function has changed this very row in the transaction, writing would undo that.
 		err = r.Untouched(ctx, tx)
 	}
 	if err == nil {
@@ -120,5 +179,5 @@ func (u *Updater[T]) change(ctx context.Context, tx *session.Tx, key row.Key, ch
 	if used && errors.Is(err, row.ErrStale) {
 		err = row.ErrSelf // nobody else can change the row
 	}
-	return r, err
+	return err
 }

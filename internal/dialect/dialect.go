@@ -25,6 +25,7 @@ type Dialect struct {
 
 	transactions
 	waits
+	locks
 	writes
 	values
 	arithmetic
@@ -100,11 +101,8 @@ type waits struct {
 	prefix  string
 }
 
-// writes is how a database locks, changes and returns rows.
+// writes is how a database changes and returns rows.
 type writes struct {
-	// Lock is the end of a SELECT that locks its rows: as weakly as keeps others from changing them.
-	Lock Fragment
-
 	// Returning: there is UPDATE ... RETURNING. ReturningInside: it is the best way in a transaction too.
 	Returning       bool
 	ReturningInside bool
@@ -114,6 +112,11 @@ type writes struct {
 	// has yielded a row, so that it need not be known before whether there is one and it can be read.
 	Columns func(s *SQL, table string)
 	Uniques func(s *SQL, table string)
+
+	// unlessThere is the end of an INSERT that does nothing if there is a row with the key, around the names of its columns; or,
+	// if SkipsAny, if there is any row that cannot be beside the new one, before a column that is set to what it is.
+	unlessThere [2]Fragment
+	SkipsAny    bool
 
 	// CountsChanged: an UPDATE does not count the rows that it finds but leaves as they are.
 	CountsChanged bool
@@ -325,6 +328,15 @@ func (d *Dialect) WaitPrefix(limit time.Duration) string {
 	for time.Duration(seconds)*time.Second < limit {
 		seconds *= 2
 	}
+	return fmt.Sprintf(d.prefix, seconds, seconds)
+}
+
+// WaitPrefixOf is WaitPrefix for a limit that a caller has asked for: it is rounded up to seconds, and no more.
+func (d *Dialect) WaitPrefixOf(limit time.Duration) string {
+	if d.prefix == "" {
+		return ""
+	}
+	seconds := (limit + time.Second - 1) / time.Second
 	return fmt.Sprintf(d.prefix, seconds, seconds)
 }
 

@@ -41,8 +41,23 @@ var mysql = &Dialect{
 		prefix: "/*M! SET STATEMENT innodb_lock_wait_timeout=LEAST(@@innodb_lock_wait_timeout,%d), " +
 			"lock_wait_timeout=LEAST(@@lock_wait_timeout,%d) FOR */ ",
 	},
+	locks: locks{
+		Lock: " FOR UPDATE",
+		strengths: map[Strength]Fragment{
+			Share:  " LOCK IN SHARE MODE", // MariaDB has no FOR SHARE
+			Update: " FOR UPDATE",
+		},
+		noWait:      " NOWAIT",
+		skipLocked:  " SKIP LOCKED",
+		waitSeconds: " WAIT %d",
+		GapsLocked:  true,
+	},
 	writes: writes{
-		Lock:          " FOR UPDATE",
+		// After the error of a plain INSERT the row is locked against writers only, and two who then want to write it wait for
+		// each other. This locks it as UPDATE does
+		// (https://dev.mysql.com/doc/refman/8.4/en/innodb-locks-set.html).
+		unlessThere:   [2]Fragment{" ON DUPLICATE KEY UPDATE "},
+		SkipsAny:      true,
 		CountsChanged: true,
 		LeftToRight:   true,
 		Transactional: func(s *SQL, table string) {

@@ -37,10 +37,22 @@ var postgres = &Dialect{
 		// Evaluated once, before any row is locked, and in force to the end of the statement's own transaction.
 		waiting: [2]Fragment{" AND (SELECT set_config('lock_timeout', ", ", true)) IS NOT NULL"},
 	},
-	writes: writes{
+	locks: locks{
 		// Unlike FOR UPDATE it lets others insert rows that refer to this one by a foreign key
 		// (https://www.postgresql.org/docs/current/explicit-locking.html#LOCKING-ROWS).
-		Lock:            " FOR NO KEY UPDATE",
+		Lock: " FOR NO KEY UPDATE",
+		strengths: map[Strength]Fragment{
+			KeyShare:    " FOR KEY SHARE",
+			Share:       " FOR SHARE",
+			NoKeyUpdate: " FOR NO KEY UPDATE",
+			Update:      " FOR UPDATE",
+		},
+		of:         " OF ",
+		noWait:     " NOWAIT",
+		skipLocked: " SKIP LOCKED",
+	},
+	writes: writes{
+		unlessThere:     [2]Fragment{" ON CONFLICT (", ") DO NOTHING"},
 		Returning:       true,
 		ReturningInside: true,
 		Columns: func(s *SQL, table string) {

@@ -23,6 +23,11 @@ type Statement struct {
 
 	// Locks: it may have to wait for a lock.
 	Locks bool
+
+	// Limited: its caller has said for how long, so that a refusal is the answer, and nothing to be tried again. AtMost is how
+	// long, where that is said apart from the text, and not 0.
+	Limited bool
+	AtMost  time.Duration
 }
 
 // SQL is a statement in the making. Every way of adding to it is safe for what it takes: text from the source, a
@@ -113,6 +118,21 @@ func (s *SQL) Append(part *SQL) *SQL {
 	s.text.WriteString(part.text.String())
 	s.args = append(s.args, part.args...)
 	return s
+}
+
+// UnlessThere adds the end of an INSERT that does nothing if there is a row with the key.
+func (s *SQL) UnlessThere(key []string) *SQL {
+	s.Add(s.dialect.unlessThere[0])
+	if s.dialect.SkipsAny {
+		return s.Name(key[0]).Add(" = ").Name(key[0])
+	}
+	for i, column := range key {
+		if i > 0 {
+			s.Add(", ")
+		}
+		s.Name(column)
+	}
+	return s.Add(s.dialect.unlessThere[1])
 }
 
 // WithinIntegers adds an expression over integers such that a result that is not one (it overflowed) fails the statement.

@@ -36,6 +36,7 @@ var sqlite = &Dialect{
 		SetWaitLimit: "PRAGMA busy_timeout = %d",
 	},
 	writes: writes{
+		unlessThere: [2]Fragment{" ON CONFLICT (", ") DO NOTHING"},
 		// In a transaction reading the row again is faster than RETURNING, which copies the row to a table of its own, and
 		// sees what AFTER triggers have done.
 		Returning:  true,

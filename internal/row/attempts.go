@@ -28,11 +28,11 @@ func (t *Table[T]) Attempt(ctx context.Context, a *session.Attempts, f func() er
 		switch {
 		case class == dialect.Conflict:
 			return session.Again, err
-		case class == dialect.Busy && ctx.Done() != nil && own(err):
+		case class == dialect.Busy && ctx.Done() != nil && Own(err):
 			return session.Again, err // the function may not have wanted to wait
 		case class == dialect.Busy && ctx.Done() != nil:
 			return session.Wait, err
-		case own(err):
+		case Own(err):
 			return session.Final, err
 		}
 		return session.Lateness(ctx, err), err
@@ -57,7 +57,7 @@ func (t *Table[T]) inside(ctx context.Context, tx *session.Tx, err error) error 
 // caller's function is neither, whatever it wraps.
 func (t *Table[T]) class(err error) dialect.Class {
 	switch {
-	case err == nil || own(err) || errors.Is(err, raceproof.ErrCommitUnknown) || errors.Is(err, ErrSelf):
+	case err == nil || Own(err) || errors.Is(err, raceproof.ErrCommitUnknown) || errors.Is(err, ErrSelf):
 		return dialect.Other
 	case errors.Is(err, ErrStale):
 		return dialect.Conflict
@@ -69,7 +69,8 @@ func (t *Table[T]) class(err error) dialect.Class {
 	return class
 }
 
-func own(err error) bool {
+// Own tells whether an error is that of a caller's function.
+func Own(err error) bool {
 	var f *FuncError
 	return errors.As(err, &f)
 }

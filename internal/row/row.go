@@ -23,6 +23,7 @@ type Row[T any] struct {
 	table   *Table[T]
 	key     Key
 	locked  bool
+	written bool // its version was raised in the transaction already
 	before  mapping.Snapshot
 	version int64 // as it was read
 	changed []int // the columns to write
@@ -31,22 +32,25 @@ type Row[T any] struct {
 // Read reads the row with the key. If it locks the row, nobody else can change it before the transaction is over.
 func (t *Table[T]) Read(ctx context.Context, q session.Querier, key Key, locks bool) (*Row[T], error) {
 	r := &Row[T]{table: t, key: key, locked: locks}
-	if err := r.read(ctx, q, locks); err != nil {
+	if err := r.begin(ctx, q, t.selects(key, locks)); err != nil {
 		return nil, err
 	}
-	before, err := t.Snapshot(reflect.ValueOf(&r.Value).Elem())
-	if err != nil {
-		return nil, err
-	}
-	r.before = before
 	return r, nil
 }
 
+// begin reads the row, and remembers how it was.
+func (r *Row[T]) begin(ctx context.Context, q session.Querier, s dialect.Statement) (err error) {
+	if err = r.read(ctx, q, s); err == nil {
+		r.before, err = r.table.Snapshot(reflect.ValueOf(&r.Value).Elem())
+	}
+	return err
+}
+
 // read puts the row as it is now into Value.
-func (r *Row[T]) read(ctx context.Context, q session.Querier, locks bool) error {
+func (r *Row[T]) read(ctx context.Context, q session.Querier, s dialect.Statement) error {
 	var fresh T // a Scan method may add to what is there
 	r.Value = fresh
-	found, err := r.table.scan(ctx, q, r.table.selects(r.key, locks), &r.Value, &r.version)
+	found, err := r.table.scan(ctx, q, s, &r.Value, &r.version)
 	if err == nil && !found {
 		err = raceproof.ErrNotFound
 	}
@@ -58,7 +62,8 @@ type Update struct {
 	Set    *dialect.SQL // the assignments
 	Where  *dialect.SQL // the condition, which selects at most the row with Key
 	Key    Key
-	Locked bool // the transaction has locked the row, and nothing but its key is in the condition
+	Locked bool // the transaction has locked the row, and nothing but its key, and its version, is in the condition
+	Kept   bool // the version is not raised, so that the row can be left as it is
 }
 
 // SQL returns the statement of an Update.
@@ -90,7 +95,7 @@ func (t *Table[T]) Update(ctx context.Context, q session.Querier, u Update, valu
 	}
 	// A table without a version can be left as it is by an UPDATE that finds the row. Where such a row is not counted, it is
 	// found before.
-	uncounted := d.CountsChanged && t.Counter == ""
+	uncounted := d.CountsChanged && (t.Counter == "" || u.Kept)
 	if uncounted && !u.Locked {
 		if found, err := t.lock(ctx, tx, u); err != nil || !found {
 			return false, err
@@ -128,26 +133,35 @@ func (t *Table[T]) lock(ctx context.Context, tx *session.Tx, u Update) (bool, er
 
 // scan runs a statement that yields the mapped columns and, if version is not nil, the hidden version.
 func (t *Table[T]) scan(ctx context.Context, q session.Querier, s dialect.Statement, value *T, version *int64) (bool, error) {
-	v := reflect.ValueOf(value).Elem()
-	dest := t.Pointers(v)
 	var counter Counter
-	switch {
-	case t.Version >= 0:
-		dest[t.Version] = &counter
-	case version != nil && t.Hidden():
-		dest = append(dest, &counter)
-	}
-	found, err := q.One(ctx, s, dest...)
+	found, err := q.One(ctx, s, t.dest(value, &counter, version != nil)...)
 	if err != nil || !found {
 		return false, err
 	}
-	if t.Version >= 0 {
-		t.Columns[t.Version].Field(v).SetInt(int64(counter))
-	}
+	t.count(value, counter)
 	if version != nil {
 		*version = int64(counter)
 	}
 	return true, nil
+}
+
+// dest returns what the mapped columns are scanned into and, if it is hidden and wanted, the version.
+func (t *Table[T]) dest(value *T, counter *Counter, hidden bool) []any {
+	dest := t.Pointers(reflect.ValueOf(value).Elem())
+	switch {
+	case t.Version >= 0:
+		dest[t.Version] = counter
+	case hidden && t.Hidden():
+		dest = append(dest, counter)
+	}
+	return dest
+}
+
+// count puts the version into its field, if it has one.
+func (t *Table[T]) count(value *T, counter Counter) {
+	if t.Version >= 0 {
+		t.Columns[t.Version].Field(reflect.ValueOf(value).Elem()).SetInt(int64(counter))
+	}
 }
 
 // A Counter is a version on its way from the database. NULL is not a version: it is equal to nothing, so that no check
@@ -182,11 +196,16 @@ func (e *FuncError) Error() string { return e.Err.Error() }
 // Unwrap returns the function's error.
 func (e *FuncError) Unwrap() error { return e.Err }
 
-// Apply lets a caller's function change the row, and checks that what it changed may be written.
+// Apply lets a caller's function change the row, and examines that.
 func (r *Row[T]) Apply(ctx context.Context, f raceproof.Func[T]) error {
 	if err := f(ctx, &r.Value); err != nil {
 		return &FuncError{err}
 	}
+	return r.Examine()
+}
+
+// Examine finds out what a caller's function has changed, and checks that it may be written.
+func (r *Row[T]) Examine() error {
 	v := reflect.ValueOf(&r.Value).Elem()
 	changed, err := r.before.Changed(v)
 	if err != nil {
@@ -213,7 +232,7 @@ func (r *Row[T]) Apply(ctx context.Context, f raceproof.Func[T]) error {
 // function had the chance to change the row in the same transaction.
 func (r *Row[T]) Untouched(ctx context.Context, q session.Querier) error {
 	now := &Row[T]{table: r.table, key: r.key}
-	switch err := now.read(ctx, q, true); {
+	switch err := now.read(ctx, q, r.table.selects(r.key, true)); {
 	case errors.Is(err, raceproof.ErrNotFound):
 		return ErrStale
 	case err != nil:
@@ -245,7 +264,7 @@ func (r *Row[T]) Write(ctx context.Context, q session.Querier) error {
 	if r.Unchanged() {
 		return nil
 	}
-	if r.table.Counter != "" && r.version == math.MaxInt64 {
+	if r.table.Counter != "" && !r.written && r.version == math.MaxInt64 {
 		return ErrVersionFull
 	}
 	var after T // not Value itself: if the database is busy, Write is called again with it
@@ -264,7 +283,7 @@ func (r *Row[T]) Write(ctx context.Context, q session.Querier) error {
 func (r *Row[T]) update() Update {
 	t := r.table
 	v := reflect.ValueOf(&r.Value).Elem()
-	u := Update{t.sql(), t.sql(), r.key, r.locked}
+	u := Update{t.sql(), t.sql(), r.key, r.locked, r.written}
 	for i, column := range r.changed {
 		if i > 0 {
 			u.Set.Add(", ")
@@ -274,7 +293,9 @@ func (r *Row[T]) update() Update {
 	}
 	t.HasKey(u.Where, r.key)
 	if t.Counter != "" {
-		u.Set.Add(", ").Name(t.Counter).Add(" = ").Integer(r.version + 1)
+		if !r.written {
+			u.Set.Add(", ").Name(t.Counter).Add(" = ").Integer(r.version + 1)
+		}
 		u.Where.Add(" AND ").Name(t.Counter).Add(" = ").Integer(r.version)
 	}
 	return u
@@ -300,6 +321,11 @@ func CheckValue(d *dialect.Dialect, value any) error {
 
 // Wrap says which row an error is about. The error of a caller's own function goes back to him as it is.
 func (t *Table[T]) Wrap(key any, err error) error {
+	return t.WrapAs(fmt.Sprintf("update %s with key %v", t.Table, key), err)
+}
+
+// WrapAs is Wrap for something else than the update of a row.
+func (t *Table[T]) WrapAs(what string, err error) error {
 	var own *FuncError
 	if _, gaveUp := err.(*raceproof.RetryError); !gaveUp && errors.As(err, &own) {
 		return own.Err
@@ -316,7 +342,7 @@ func (t *Table[T]) Wrap(key any, err error) error {
 			err = fmt.Errorf("%w: %w", raceproof.ErrLocked, err)
 		}
 	}
-	return fmt.Errorf("raceproof: update %s with key %v: %w", t.Table, key, err)
+	return fmt.Errorf("raceproof: %s: %w", what, err)
 }
 
 // Invalid says what was wrong with the arguments that an updater was made with.

@@ -49,14 +49,44 @@ func NewTable[T any](db *raceproof.DB, table *raceproof.Table[T]) (*Table[T], er
 		}
 		t.columns.Name(name)
 	}
-	s := t.sql().Add("SELECT ").Append(t.columns)
-	if t.Hidden() {
-		s.Add(", ").Name(t.Counter)
-	}
-	s.Add(" FROM ").Name(t.Table).Add(" WHERE ")
+	s := t.sql().Add("SELECT ").Append(t.selected()).Add(" FROM ").Name(t.Table).Add(" WHERE ")
 	t.HasKey(s, make(Key, len(t.Key)))
 	t.read = s.Statement().Text
 	return t, nil
+}
+
+// A known table is told by what it is made of.
+type known struct {
+	t              reflect.Type
+	table, counter string
+	undecided      bool
+}
+
+// Known is NewTable for those who have nowhere to keep what it returns, which is compared with the database only once.
+func Known[T any](db *raceproof.DB, table *raceproof.Table[T]) (*Table[T], error) {
+	if db == nil || table == nil {
+		return NewTable(db, table)
+	}
+	m := table.Mapping()
+	key := known{m.Type, m.Table, m.Counter, m.Undecided}
+	if found, ok := db.Pool().Tables.Load(key); ok {
+		return found.(*Table[T]), nil
+	}
+	t, err := NewTable(db, table)
+	if err != nil {
+		return nil, err
+	}
+	kept, _ := db.Pool().Tables.LoadOrStore(key, t)
+	return kept.(*Table[T]), nil
+}
+
+// selected is what a SELECT of rows yields: the mapped columns, and the version if it is hidden.
+func (t *Table[T]) selected() *dialect.SQL {
+	s := t.sql().Append(t.columns)
+	if t.Hidden() {
+		s.Add(", ").Name(t.Counter)
+	}
+	return s
 }
 
 // Of returns the DB of the table, nil if there is no table.

@@ -60,8 +60,8 @@ func (c *Conn) release() {
 	}
 }
 
-// patience is how long something is waited for that can be in the way only because of a caller's mistake.
-const patience = time.Second
+// tolerance is how long something is waited for that can be in the way only because of a caller's mistake.
+const tolerance = time.Second
 
 // soon calls f, does not wait for it any longer if that takes too long, and reports whether it is done.
 func soon(f func()) bool { return soonFor(context.Background(), f) }
@@ -73,7 +73,7 @@ func soonFor(ctx context.Context, f func()) bool {
 		defer close(done)
 		f()
 	}()
-	t := time.NewTimer(patience)
+	t := time.NewTimer(tolerance)
 	defer t.Stop()
 	select {
 	case <-done:
@@ -186,6 +186,9 @@ func (c *Conn) run(ctx context.Context, s dialect.Statement) (n int64, err error
 func (c *Conn) prefix(ctx context.Context, s dialect.Statement) string {
 	if !s.Locks {
 		return ""
+	}
+	if left := remaining(ctx); s.AtMost > 0 && (left == 0 || s.AtMost < left) {
+		return c.pool.dialect.WaitPrefixOf(s.AtMost)
 	}
 	return c.pool.dialect.WaitPrefix(remaining(ctx))
 }

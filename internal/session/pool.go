@@ -32,6 +32,11 @@ type Pool struct {
 	// it is, with its statements prepared, and whoever waits in the pool is not.
 	seats fifo.Semaphore
 
+	rows rowQueues
+
+	// Tables are for the floors above: what they know of the tables of this database.
+	Tables sync.Map
+
 	attempts sync.Map // *Attempts by their Policy, of those with a budget; as many as a service writes down
 
 	inspected atomic.Bool
@@ -46,8 +51,8 @@ func NewPool(db *sqlx.DB, d *dialect.Dialect, prepares bool) *Pool {
 // Dialect returns the dialect of the pool's database.
 func (p *Pool) Dialect() *dialect.Dialect { return p.dialect }
 
-// Waiting returns how many writers wait for their turn at this moment.
-func (p *Pool) Waiting() int { return p.writers.Waiting() }
+// Waiting returns how many writers wait in this process for their turn at this moment, or for that of a row.
+func (p *Pool) Waiting() int { return p.writers.Waiting() + p.rows.Waiting() }
 
 // A Querier runs statements of this module: on a connection outside a transaction, or in a transaction.
 type Querier interface {
@@ -89,13 +94,13 @@ func (p *Pool) Write(ctx context.Context, alone bool, f func(Querier) error) err
 }
 
 func (p *Pool) single(ctx context.Context, a access, f func(Querier) error) error {
-	use := func(c *Conn) error { return c.patiently(ctx, func() error { return f(c) }) }
+	use := func(c *Conn) error { return c.patiently(ctx, ctx, func() error { return f(c) }) }
 	var c *Conn
 	var err error
 	if a == reading {
-		c, err = p.onLiving(ctx, a, use)
+		c, err = p.onLiving(ctx, ctx, a, use)
 	} else {
-		c, _, err = p.on(ctx, a, use)
+		c, _, err = p.on(ctx, ctx, a, use)
 	}
 	if err == nil {
 		c.release()
@@ -108,9 +113,9 @@ const deadAtMost = 100
 
 // onLiving is on, again and again as long as the connection was dead in the pool: what use does leaves nothing behind if
 // it fails.
-func (p *Pool) onLiving(ctx context.Context, a access, use func(*Conn) error) (*Conn, error) {
+func (p *Pool) onLiving(ctx, patience context.Context, a access, use func(*Conn) error) (*Conn, error) {
 	for tries := 1; ; tries++ {
-		c, dead, err := p.on(ctx, a, use)
+		c, dead, err := p.on(ctx, patience, a, use)
 		if err == nil || !dead || tries == deadAtMost || ctx.Err() != nil {
 			return c, err
 		}
@@ -119,9 +124,9 @@ func (p *Pool) onLiving(ctx context.Context, a access, use func(*Conn) error) (*
 
 // on takes a connection, calls use with it, and returns it. If use fails the connection is given back, and dead tells
 // whether it had waited in the pool and the database did not answer on it.
-func (p *Pool) on(ctx context.Context, a access, use func(*Conn) error) (taken *Conn, dead bool, err error) {
+func (p *Pool) on(ctx, patience context.Context, a access, use func(*Conn) error) (taken *Conn, dead bool, err error) {
 	start, waited := time.Now(), p.db.Stats().Idle > 0
-	c, err := p.acquire(ctx, a)
+	c, err := p.acquire(ctx, patience, a)
 	if err != nil {
 		return nil, false, err
 	}
@@ -150,7 +155,7 @@ const (
 // acquire takes a connection, and for writing to a database with one write lock first a turn in the queue of writers,
 // so that whoever waits for a turn holds no connection that somebody else could use. A reader takes the writers' turn and
 // their connection if nobody else wants them: it is the cheapest to have.
-func (p *Pool) acquire(ctx context.Context, a access) (c *Conn, err error) {
+func (p *Pool) acquire(ctx, patience context.Context, a access) (c *Conn, err error) {
 	if err := Ended(ctx); err != nil {
 		return nil, err
 	}
@@ -165,10 +170,10 @@ func (p *Pool) acquire(ctx context.Context, a access) (c *Conn, err error) {
 	case a == viewing:
 	case a == reading:
 		turn = p.takeIdle()
-	case p.writers.Lock(ctx):
+	case p.writers.Lock(patience):
 		turn = true
 	default:
-		return nil, fmt.Errorf("%w: waiting for the writers before it: %w", ErrLocked, Ended(ctx))
+		return nil, fmt.Errorf("%w: by the writers before it: %w", ErrLocked, impatience(ctx, patience))
 	}
 	defer func() {
 		if turn && c == nil { // also if a hook of the service's, called by the driver, has panicked

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/raceproof/raceproof/internal/dialect"
 )
 
 // nested calls f in a savepoint of this level.
@@ -17,7 +19,7 @@ func (t *Tx) nested(ctx context.Context, o TxOptions, f func(context.Context, *T
 	if o.ReadOnly && !t.options.ReadOnly {
 		return fmt.Errorf("%w: read-only inside a transaction that is not", ErrUnsupported)
 	}
-	inner, err := t.savepoint(ctx)
+	inner, err := t.savepoint(ctx, o.Wait)
 	if err != nil {
 		return err
 	}
@@ -25,15 +27,15 @@ func (t *Tx) nested(ctx context.Context, o TxOptions, f func(context.Context, *T
 	return inner.do(ctx, f, inner.releaseSavepoint, inner.rollbackToSavepoint)
 }
 
-// savepoint opens a level inside this one. If its context has an earlier deadline than those around it, its statements
-// wait for locks no longer than that.
-func (t *Tx) savepoint(ctx context.Context) (*Tx, error) {
+// savepoint opens a level inside this one. If its context has an earlier deadline than those around it, or it is not to wait
+// for that long, its statements wait for locks no longer than that.
+func (t *Tx) savepoint(ctx context.Context, wait dialect.Wait) (*Tx, error) {
 	return guarded(ctx, t, func(c *Conn) (*Tx, error) {
 		inner := &Tx{transaction: t.transaction, outer: t, depth: t.depth + 1, deadline: t.deadline}
 		text := "SAVEPOINT " + inner.name()
-		if deadline, ok := ctx.Deadline(); ok && (t.deadline.IsZero() || deadline.Before(t.deadline)) {
+		if deadline := earliest(ctx, wait); !deadline.IsZero() && (t.deadline.IsZero() || deadline.Before(t.deadline)) {
 			inner.deadline = deadline
-			text += c.pool.dialect.SetWaiting(c.pool.WaitAtMost(ctx))
+			text += c.pool.dialect.SetWaiting(c.pool.waitUntil(deadline))
 		}
 		if err := c.exec(ctx, text); err != nil {
 			return nil, fmt.Errorf("raceproof: savepoint: %w", err)
@@ -41,6 +43,15 @@ func (t *Tx) savepoint(ctx context.Context) (*Tx, error) {
 		t.top = inner
 		return inner, nil
 	})
+}
+
+// earliest returns until when locks are waited for, the zero time if there is no limit.
+func earliest(ctx context.Context, wait dialect.Wait) time.Time {
+	deadline, ok := ctx.Deadline()
+	if limit := time.Now().Add(wait.AtMost); wait.AtMost > 0 && (!ok || limit.Before(deadline)) {
+		return limit
+	}
+	return deadline
 }
 
 // releaseSavepoint makes what was done at this level part of the one around it.

@@ -49,6 +49,10 @@ func (p *Pool) Ext(ctx context.Context) sqlx.ExtContext {
 type TxOptions struct {
 	Isolation sql.IsolationLevel
 	ReadOnly  bool
+
+	// Wait is how long the locks of this level are waited for: the one of a database that has only one, and those that the
+	// statements of a nested level want.
+	Wait dialect.Wait
 }
 
 // ErrUnsupported is documented in the root package.
@@ -94,7 +98,9 @@ func (p *Pool) begin(ctx context.Context, o TxOptions, begin dialect.Beginning) 
 	if o.ReadOnly && p.dialect.OneWriter {
 		a = viewing
 	}
-	c, err := p.onLiving(ctx, a, func(c *Conn) error {
+	patience, enough := patienceOf(ctx, o.Wait)
+	defer enough()
+	c, err := p.onLiving(ctx, patience, a, func(c *Conn) error {
 		for _, statement := range begin.Before {
 			if err := c.exec(ctx, statement); err != nil {
 				c.broken = true // it may be set to something
@@ -106,9 +112,9 @@ func (p *Pool) begin(ctx context.Context, o TxOptions, begin dialect.Beginning) 
 				return err
 			}
 		}
-		err := c.patiently(ctx, func() error { return c.exec(ctx, begin.Text+p.dialect.SetWaiting(p.WaitAtMost(ctx))) })
+		err := c.patiently(ctx, patience, func() error { return c.exec(ctx, begin.Text+p.dialect.SetWaiting(p.WaitAtMost(ctx))) })
 		if err == nil && a == viewing {
-			err = c.patiently(ctx, func() error { return c.exec(ctx, p.dialect.Look) }) // what it is to see begins here
+			err = c.patiently(ctx, patience, func() error { return c.exec(ctx, p.dialect.Look) }) // what it is to see begins here
 		}
 		if err != nil && (len(begin.Before) > 0 || p.dialect.Classify(err) != dialect.Busy || a == viewing) {
 			c.broken = true // who knows what it is in
@@ -163,7 +169,7 @@ func (t *Tx) commit(ctx context.Context) error {
 	// (https://www.sqlite.org/lang_transaction.html): a wait for a lock, not a second attempt.
 	var err error
 	if c.pool.dialect.OneWriter {
-		err = c.patiently(ctx, func() error { return c.exec(ctx, text) })
+		err = c.patiently(ctx, ctx, func() error { return c.exec(ctx, text) })
 	} else {
 		err = c.exec(ctx, text)
 	}

@@ -69,6 +69,12 @@ const lentAtMost = 64
 
 // guarded runs one statement, if this level is the one to run it.
 func guarded[R any](ctx context.Context, t *Tx, statement func(*Conn) (R, error)) (result R, err error) {
+	return guardedFor(ctx, t, false, statement)
+}
+
+// guardedFor is guarded for a statement whose caller may have said how long a lock is waited for: that it was not free by
+// then is his answer, and not what the whole transaction is made again for.
+func guardedFor[R any](ctx context.Context, t *Tx, limited bool, statement func(*Conn) (R, error)) (result R, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.conn.pool.dialect.InProcess && t.reading() {
@@ -83,6 +89,9 @@ func guarded[R any](ctx context.Context, t *Tx, statement func(*Conn) (R, error)
 		t.look(ctx, err)
 		if d := t.conn.pool.dialect; t.over == nil && d.ErrorsAbort && d.FromServer(err) {
 			t.aborted = err
+		}
+		if limited && t.conn.pool.dialect.Classify(err) == dialect.Busy && !About(ctx) {
+			return result, fmt.Errorf("%w: %w", ErrLocked, err)
 		}
 		err = t.note(err, t.over != nil || t.aborted != nil && t.outer == nil)
 	}
@@ -170,7 +179,7 @@ func (t *Tx) One(ctx context.Context, s dialect.Statement, dest ...any) (found b
 		return false, err
 	}
 	dest, captures := captured(dest)
-	found, err = guarded(ctx, t, func(c *Conn) (bool, error) {
+	found, err = guardedFor(ctx, t, s.Limited, func(c *Conn) (bool, error) {
 		inner := c.during(ctx)
 		found, err := c.inside(inner, s, dest)
 		if err != nil {
@@ -195,12 +204,46 @@ func (c *Conn) inside(ctx context.Context, s dialect.Statement, dest []any) (boo
 	return scanOne(rows, s, dest, func() error { return nil })
 }
 
+// Many runs a query in the transaction, and scans each of its rows into what next returns.
+func (t *Tx) Many(ctx context.Context, s dialect.Statement, next func() []any) (err error) {
+	if s.Args, err = settle(s.Args); err != nil {
+		return err
+	}
+	var captures []*capture
+	_, err = guardedFor(ctx, t, s.Limited, func(c *Conn) (none struct{}, err error) {
+		inner := c.during(ctx)
+		defer c.attend(inner)()
+		rows, _, err := c.query(inner, s)
+		if err != nil {
+			return none, c.failed(ctx, err)
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			dest, taken := captured(next())
+			if err := rows.Scan(dest...); err != nil {
+				return none, err
+			}
+			captures = append(captures, taken...)
+		}
+		err = rows.Err()
+		_ = rows.Close() // before the connection is asked whether it answers
+		if err != nil {
+			return none, c.failed(ctx, err)
+		}
+		return none, nil
+	})
+	if err == nil {
+		err = deliver(captures)
+	}
+	return err
+}
+
 // Change runs a statement in the transaction and returns how many rows it changed.
 func (t *Tx) Change(ctx context.Context, s dialect.Statement) (n int64, err error) {
 	if s.Args, err = settle(s.Args); err != nil {
 		return 0, err
 	}
-	return guarded(ctx, t, func(c *Conn) (int64, error) {
+	return guardedFor(ctx, t, s.Limited, func(c *Conn) (int64, error) {
 		inner := c.during(ctx)
 		n, err := c.run(inner, s)
 		if err != nil {

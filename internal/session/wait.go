@@ -52,17 +52,40 @@ const (
 	lastPause  = 10 * time.Millisecond
 )
 
+// patienceOf returns the context that ends when a caller does not want to wait for a lock any more.
+func patienceOf(ctx context.Context, w dialect.Wait) (context.Context, context.CancelFunc) {
+	switch {
+	case w.None:
+		ctx, cancel := context.WithCancelCause(ctx)
+		cancel(errNotWaited)
+		return ctx, func() {}
+	case w.AtMost > 0:
+		return context.WithTimeoutCause(ctx, w.AtMost, fmt.Errorf("it was waited for for %v", w.AtMost))
+	}
+	return ctx, func() {}
+}
+
+var errNotWaited = errors.New("it was not waited for")
+
+// impatience returns why a lock is not waited for any more: the caller's context has ended, or his patience has.
+func impatience(ctx, patience context.Context) error {
+	if ended := Ended(ctx); ended != nil {
+		return ended
+	}
+	return context.Cause(patience)
+}
+
 // patiently calls f again as long as the database refuses it because of a lock that somebody outside the queue of
-// writers holds. A statement so refused was not applied. It waits until the context ends or, for a context that cannot
-// end, for as long as the connection would have waited by itself.
-func (c *Conn) patiently(ctx context.Context, f func() error) error {
+// writers holds. A statement so refused was not applied. It waits until the context ends, or the patience that was made of
+// it, or, for one that cannot end, for as long as the connection would have waited by itself.
+func (c *Conn) patiently(ctx, patience context.Context, f func() error) error {
 	var deadline time.Time
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		err := f()
 		if err == nil || c.pool.dialect.Classify(err) != dialect.Busy {
 			return err
 		}
-		if ctx.Done() == nil {
+		if patience.Done() == nil {
 			if deadline.IsZero() {
 				deadline = time.Now().Add(c.limit)
 			}
@@ -70,8 +93,8 @@ func (c *Conn) patiently(ctx context.Context, f func() error) error {
 				return fmt.Errorf("%w: waited for as long as the connection is set to: %w", ErrLocked, err)
 			}
 		}
-		if ended := Sleep(ctx, pause/2+Jitter(pause/2)); ended != nil {
-			return fmt.Errorf("%w: %w: %w", ErrLocked, ended, err)
+		if Sleep(patience, pause/2+Jitter(pause/2)) != nil {
+			return fmt.Errorf("%w: %w: %w", ErrLocked, impatience(ctx, patience), err)
 		}
 	}
 }
@@ -150,8 +173,13 @@ func remaining(inner context.Context) time.Duration {
 // WaitAtMost returns for how long a statement that is sent now may wait for a lock, 0 for as long as the connection is set
 // to: to the context's deadline, or for as long as the connection would, if that is less.
 func (p *Pool) WaitAtMost(ctx context.Context) time.Duration {
-	deadline, ok := ctx.Deadline()
-	if !ok {
+	deadline, _ := ctx.Deadline()
+	return p.waitUntil(deadline)
+}
+
+// waitUntil is WaitAtMost for a deadline, which is none if it is zero.
+func (p *Pool) waitUntil(deadline time.Time) time.Duration {
+	if deadline.IsZero() {
 		return 0
 	}
 	limit := max(time.Until(deadline), time.Nanosecond)

@@ -1,0 +1,80 @@
+package row
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/raceproof/raceproof"
+	"github.com/raceproof/raceproof/internal/session"
+)
+
+// createdAtMost bounds how often a row can be there when it is inserted and gone when it is locked.
+const createdAtMost = 16
+
+// LockOrCreate locks the row with the key, or inserts the one that create makes, and locks that. It looks for the row only
+// once it has tried to insert it: where gaps are locked two who have looked in vain would wait for each other's gap.
+func (t *Table[T]) LockOrCreate(ctx context.Context, tx *session.Tx, key Key, l *Lock, create raceproof.Func[T]) (*Row[T], error) {
+	created, err := t.make(ctx, key, create)
+	if err != nil {
+		return nil, err
+	}
+	quietly := true
+	for range createdAtMost {
+		err := t.insert(ctx, tx, created, quietly)
+		if err != nil && (quietly || !t.Pool.Dialect().IsDuplicate(err)) {
+			return nil, err
+		}
+		r, notThere := t.Lock(ctx, tx, key, l)
+		switch {
+		case !errors.Is(notThere, raceproof.ErrNotFound):
+			return r, notThere
+		case err != nil:
+			return nil, err // it is another row that is in the way
+		}
+		quietly = !t.Pool.Dialect().SkipsAny // the database says which other row is in the way
+	}
+	return nil, fmt.Errorf("%w: the row is there and gone again and again", raceproof.ErrConflict)
+}
+
+// make returns the row that create makes for a key.
+func (t *Table[T]) make(ctx context.Context, key Key, create raceproof.Func[T]) (*T, error) {
+	value := new(T)
+	t.setKey(value, key)
+	if err := create(ctx, value); err != nil {
+		return nil, &FuncError{err}
+	}
+	made, err := t.keyOf(value)
+	if err != nil {
+		return nil, err
+	}
+	if made.Compare(key) != 0 {
+		return nil, fmt.Errorf("the function that creates the row has given it the key %v", made)
+	}
+	v := reflect.ValueOf(value).Elem()
+	for i := range t.Columns {
+		if err := CheckValue(t.Pool.Dialect(), t.Columns[i].Field(v).Interface()); err != nil {
+			return nil, fmt.Errorf("column %q: %w", t.Columns[i].Name, err)
+		}
+	}
+	return value, nil
+}
+
+// insert inserts a row. If it is to do so quietly, nothing happens if there is a row with the key.
+func (t *Table[T]) insert(ctx context.Context, tx *session.Tx, value *T, quietly bool) error {
+	s := t.sql().Add("INSERT INTO ").Name(t.Table).Add(" (").Append(t.columns).Add(") VALUES (")
+	v := reflect.ValueOf(value).Elem()
+	for i := range t.Columns {
+		if i > 0 {
+			s.Add(", ")
+		}
+		t.bind(s, i, t.Columns[i].Field(v).Interface())
+	}
+	s.Add(")")
+	if quietly {
+		s.UnlessThere(t.keyNames())
+	}
+	_, err := tx.Change(ctx, locking(s))
+	return err
+}
