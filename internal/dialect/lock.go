@@ -59,6 +59,9 @@ type locks struct {
 	// waits is the end of a SELECT that waits for so many seconds at the most. Where it is empty the limit is set beside it.
 	waitSeconds string
 
+	// RowAtOnce is with how many callers at a time a row of which many want the lock changes hands fastest.
+	RowAtOnce int
+
 	// GapsLocked: to look for a missing row and lock it locks what is around it, and so keeps others from inserting.
 	GapsLocked bool
 }

@@ -50,6 +50,7 @@ var postgres = &Dialect{
 		of:         " OF ",
 		noWait:     " NOWAIT",
 		skipLocked: " SKIP LOCKED",
+		RowAtOnce:  2, // one has it, and the next waits for it without a round trip in between
 	},
 	writes: writes{
 		unlessThere:     [2]Fragment{" ON CONFLICT (", ") DO NOTHING"},

@@ -35,6 +35,9 @@ var sqlite = &Dialect{
 		WaitLimit:    "PRAGMA busy_timeout",
 		SetWaitLimit: "PRAGMA busy_timeout = %d",
 	},
+	locks: locks{
+		RowAtOnce: 2, // one writes, and the next stands in the queue of writers
+	},
 	writes: writes{
 		unlessThere: [2]Fragment{" ON CONFLICT (", ") DO NOTHING"},
 		// In a transaction reading the row again is faster than RETURNING, which copies the row to a table of its own, and

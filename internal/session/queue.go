@@ -22,21 +22,13 @@ type rowKey struct {
 // ErrOverloaded is documented in the root package.
 var ErrOverloaded = errors.New("raceproof: too many callers are waiting")
 
-// atOnce is how many callers of one row get to the database at the same time. While one holds its lock, others wait for
-// it there, so that it is not free for the time of a round trip between two; a quarter of the pool is left to a row at the
-// most.
+// atOnce is how many callers of one row get to the database at the same time: not more than half of the pool.
 func (p *Pool) atOnce() int {
-	if p.dialect.OneWriter {
-		return 2 // one writes, one is next
+	if limit := p.db.Stats().MaxOpenConnections; limit > 0 && !p.dialect.OneWriter {
+		return max(min(limit/2, p.dialect.RowAtOnce), 1)
 	}
-	limit := p.db.Stats().MaxOpenConnections
-	if limit <= 0 {
-		return rowAtOnce
-	}
-	return max(min(limit/2, rowAtOnce), 1)
+	return p.dialect.RowAtOnce
 }
-
-const rowAtOnce = 8
 
 // Queue waits until it is the caller's turn to ask the database for the lock of a row, behind at most bound others of this
 // process, and returns the function that ends it. Within a transaction nobody waits here: a connection is held already.
