@@ -48,6 +48,8 @@ func TestGalera(t *testing.T) {
 		{"no update is lost on all nodes", allNodes},
 		{"Galera loses updates that are prepared on all nodes", galeraLoses},
 		{"work is done once on all nodes", onceOnAllNodes},
+		{"leases on all nodes", leasesOnAllNodes},
+		{"fences of nodes", fencesOfNodes},
 		{"quorum lost", quorumLost},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, c) })

@@ -1,0 +1,77 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/raceproof/raceproof"
+	"github.com/raceproof/raceproof/internal/dialect"
+	"github.com/raceproof/raceproof/internal/session"
+)
+
+// statements make the tables. They are two, so that a transaction that holds a fence does not hold up renewals.
+//
+// raceproof_lease has who holds a place: holder is a random number for each acquisition, NULL if the place is free, shown
+// is for people, ttl in microseconds, renewals counts how often expires was set, by the database's clock.
+//
+// raceproof_fence has the place's last token, and at place 0 the last of the name; uses only makes every UPDATE a change.
+func statements(d *dialect.Dialect) []string {
+	lease := d.NewSQL().Add("CREATE TABLE IF NOT EXISTS raceproof_lease (\n\tname ").Add(d.Keys).Add(" NOT NULL,\n\tplace BIGINT NOT NULL,\n\tholder ").
+		Add(d.Keys).Add(",\n\tshown ").Add(d.Keys).Add(" NOT NULL,\n\tttl BIGINT NOT NULL,\n\trenewals BIGINT NOT NULL,\n\texpires ").
+		Add(d.Instant).Add(" NULL,\n\tPRIMARY KEY (name, place)\n)").Add(d.Engine)
+	fence := d.NewSQL().Add("CREATE TABLE IF NOT EXISTS raceproof_fence (\n\tname ").Add(d.Keys).
+		Add(" NOT NULL,\n\tplace BIGINT NOT NULL,\n\ttoken BIGINT NOT NULL,\n\tuses BIGINT NOT NULL,\n\tPRIMARY KEY (name, place)\n)").Add(d.Engine)
+	return []string{lease.Statement().Text, fence.Statement().Text}
+}
+
+// Schema returns the SQL that makes the tables "raceproof_lease" and "raceproof_fence", for those who manage migrations:
+// two statements, each ended by a semicolon, that do nothing if they are there. The dialect is "sqlite", "postgres" or
+// "mysql", which is MariaDB's too; any other is an error. The tables are looked for where names without a schema are.
+//
+// For each name that was ever acquired a row or two stay in the tables. Do not delete them: tokens rise because they are
+// remembered.
+func Schema(dialectName string) (string, error) {
+	d, err := dialect.ByName(dialectName)
+	if err != nil {
+		return "", fmt.Errorf("lease: %w", err)
+	}
+	schema := ""
+	for _, statement := range statements(d) {
+		schema += statement + ";\n"
+	}
+	return schema, nil
+}
+
+// togetherAtMost bounds how often CreateTable is in the way of another one.
+const togetherAtMost = 10
+
+// CreateTable makes the tables "raceproof_lease" and "raceproof_fence" if they are not there. It can be called by many
+// processes at once. Inside a transaction of db it is an error, because MariaDB and MySQL commit before they make a table.
+// If it fails, or its context ends, one or both of the tables can be there: call it again.
+func CreateTable(ctx context.Context, db *raceproof.DB) error {
+	switch {
+	case db == nil:
+		return errors.New("lease: CreateTable: the DB is nil")
+	case db.Pool().InTransaction(ctx):
+		return errors.New("lease: CreateTable: it cannot be part of a transaction")
+	}
+	d := db.Pool().Dialect()
+	for _, statement := range statements(d) {
+		var err error
+		for range togetherAtMost {
+			err = db.Pool().Write(ctx, true, func(q session.Querier) error {
+				_, err := q.One(ctx, dialect.Statement{Text: statement})
+				return err
+			})
+			// PostgreSQL can find out only when it writes its catalogue that somebody else makes a table of the name.
+			if !d.Exists(err) {
+				break
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("lease: CreateTable: %w", err)
+		}
+	}
+	return nil
+}
