@@ -93,13 +93,13 @@ func (o *Options) locking(table string) (l dialect.Locking, err error) {
 	}
 	switch {
 	case exclusive > 1:
-		return l, errors.New("NoWait, SkipLocked and WaitAtMost exclude each other")
+		return l, errors.New("of NoWait, SkipLocked and WaitAtMost there can be only one")
 	case o.WaitAtMost < 0:
 		return l, fmt.Errorf("WaitAtMost is %v: it must not be negative", o.WaitAtMost)
 	case o.Strength < 0 || o.Strength > Update:
 		return l, fmt.Errorf("%v: there is KeyShare, Share, NoKeyUpdate and Update", o.Strength)
 	case o.UpdateFirst && (o.Strength != 0 || len(o.Of) > 0):
-		return l, errors.New("UpdateFirst excludes Strength and Of, which are those of a SELECT")
+		return l, errors.New("an UpdateFirst has neither Strength nor Of, which are those of a SELECT")
 	case o.Limit < 0 || o.Limit > math.MaxInt32:
 		return l, fmt.Errorf("the Limit is %d: it must not be negative, nor above %d", o.Limit, math.MaxInt32)
 	case o.MaxWaiting < 0 || o.MaxWaiting > maxWaiting:
