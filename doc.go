@@ -11,6 +11,7 @@
 //
 // [DB.Transact] puts several updates and other statements into one transaction, and makes all of it again if the database
 // refuses it because of another one. Package once does work exactly once per key, also if the answer to its COMMIT is lost.
+// Package lease holds a name for longer than a transaction, for one process at a time or for a number of them.
 //
 // A [Table] says once how a struct is laid over a table, a [DB] wraps the service's own pool of connections, and [Bind]
 // gives updaters of different patterns one argument type, so that a service can depend on an Updater and choose the

@@ -3,11 +3,19 @@
 // runs once, unless the database itself refuses the transaction. It is the right choice when the computation cannot be
 // repeated, or when callers meet on the same rows so often that repeating would be all they do.
 //
+// [Updater.Update] changes one row, [Updater.UpdateMany] several, in an order in which two calls never wait for each other,
+// [Updater.Upsert] one that may not be there yet. [Select] and [SelectWhere] lock rows inside a transaction, for work that is
+// more than one update. [Options] say how strong the lock is, and what becomes of one that somebody else holds.
+//
 // On PostgreSQL the lock is SELECT ... FOR NO KEY UPDATE, which keeps everybody from changing or deleting the row, and
 // nobody from inserting rows that refer to it; on MariaDB and MySQL it is SELECT ... FOR UPDATE. On SQLite, which locks no
 // rows, it is the database's one write lock, taken by BEGIN IMMEDIATE on a connection of its own: keep functions short
 // there. On a Galera cluster FOR UPDATE locks on one node only, and COMMIT refuses what somebody has changed on another:
-// then change runs again, as below.
+// then change runs again, as below. What was locked and not changed COMMIT does not refuse: see [Options].UpdateFirst.
+//
+// Callers of one row queue in this process, first come first served and without a connection; only a few of them at a time
+// get to the database, at most half of the pool. So a row that a thousand callers want at once leaves connections for those
+// who want another one. In a transaction there is no queue: a connection is held already.
 package lock
 
 import (
@@ -31,7 +39,8 @@ type Updater[T any] struct {
 
 var _ raceproof.Updater[struct{}, raceproof.Func[struct{}]] = (*Updater[struct{}])(nil)
 
-// New returns an updater of the table. What is wrong with its arguments is reported by Err, and by every Update.
+// New returns an updater of the table. What is wrong with its arguments, and raceproof.ErrUnsupported if the database does not
+// have what the options ask for, is reported by Err, and by every update.
 func New[T any](db *raceproof.DB, table *raceproof.Table[T], options *Options) *Updater[T] {
 	if options == nil {
 		options = &Options{}
@@ -99,8 +108,9 @@ func (u *Updater[T]) Table() string { return u.table.Name() }
 // neither. It is the error that change returned, as it is; or one that wraps raceproof.ErrNotFound; raceproof.ErrLocked,
 // if the lock could not be had before the context ended or, if the context cannot end, for as long as the connection is set
 // to wait (SQLite: busy_timeout, PostgreSQL: lock_timeout, MariaDB: innodb_lock_wait_timeout); raceproof.ErrConflict, if
-// change has changed or deleted the row by statements of its own, or if every attempt was refused; the context's error
-// and cause, if it ended, which takes back what change did; or the driver's error.
+// change has changed or deleted the row by statements of its own, or if every attempt was refused; raceproof.ErrOverloaded,
+// if as many callers of this process wait for the row as may; the context's error and cause, if it ended, which takes back
+// what change did; or the driver's error.
 func (u *Updater[T]) Update(ctx context.Context, key any, change raceproof.Func[T]) (T, error) {
 	var none T
 	if u.err != nil {

@@ -108,7 +108,7 @@ func (o *Options) locking(table string) (l dialect.Locking, err error) {
 	name := table[strings.LastIndex(table, ".")+1:]
 	for _, of := range o.Of {
 		if of != table && of != name {
-			return l, fmt.Errorf("Of names %q: only rows of %q are locked", of, table)
+			return l, fmt.Errorf("the option Of names %q: only rows of %q are locked", of, table)
 		}
 		l.Of = name
 	}
