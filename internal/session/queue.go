@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/raceproof/raceproof/internal/dialect"
 	"github.com/raceproof/raceproof/internal/fifo"
@@ -41,6 +42,9 @@ func (p *Pool) Queue(ctx context.Context, table string, key []any, bound int, w 
 		row.number = n
 	} else {
 		row.text = fmt.Sprintf("%#v", key)
+	}
+	if w.None {
+		bound = math.MaxInt // he does not wait, so that there cannot be too many of him
 	}
 	patience, enough := patienceOf(ctx, w)
 	defer enough()
