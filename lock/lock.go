@@ -40,7 +40,8 @@ type Updater[T any] struct {
 var _ raceproof.Updater[struct{}, raceproof.Func[struct{}]] = (*Updater[struct{}])(nil)
 
 // New returns an updater of the table. What is wrong with its arguments, and raceproof.ErrUnsupported if the database does not
-// have what the options ask for, is reported by Err, and by every update.
+// have what the options ask for, is reported by Err, and by every update; only whether a server is MySQL, which lacks
+// WaitAtMost, is found out by the first update.
 func New[T any](db *raceproof.DB, table *raceproof.Table[T], options *Options) *Updater[T] {
 	if options == nil {
 		options = &Options{}
@@ -145,7 +146,7 @@ var errNoFunc = errors.New("the function is nil")
 // locked calls f in a transaction that is to lock the rows with the keys, in the order of which they are waited for in this
 // process, again and again as long as the database refuses it on account of others.
 func (u *Updater[T]) locked(ctx context.Context, keys []row.Key, f func(context.Context, *session.Tx, *row.Lock) error) error {
-	if err := u.table.Verify(ctx); err != nil {
+	if err := u.table.VerifyFor(ctx, u.lock); err != nil {
 		return err
 	}
 	return u.table.Attempt(ctx, u.table.Attempts, func() error {

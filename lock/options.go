@@ -44,9 +44,9 @@ type Options struct {
 	SkipLocked bool
 
 	// WaitAtMost is how long the lock is waited for, and then the error is raceproof.ErrLocked; 0 is until the context ends.
-	// Unlike an end of the context this does not end what the context is for. On MariaDB and MySQL, which count in seconds,
+	// Unlike an end of the context this does not end what the context is for. On MariaDB, which counts in seconds,
 	// it must be whole seconds; there the time that was spent waiting for other callers in this process is taken off, and what
-	// is left is rounded up. Of NoWait, SkipLocked and WaitAtMost there can be one.
+	// is left is rounded up. Not on MySQL. Of NoWait, SkipLocked and WaitAtMost there can be one.
 	WaitAtMost time.Duration
 
 	// Strength is that of the lock. An updater needs one that keeps others from changing the row: NoKeyUpdate or Update.

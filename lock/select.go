@@ -120,7 +120,7 @@ func prepare[T any](ctx context.Context, db *raceproof.DB, table *raceproof.Tabl
 	case tx.ReadOnly():
 		return nil, nil, nil, fmt.Errorf("%w: to lock in a read-only transaction", raceproof.ErrUnsupported)
 	}
-	return t, l, tx, t.Verify(ctx)
+	return t, l, tx, t.VerifyFor(ctx, l)
 }
 
 // inside calls f to lock rows in a caller's transaction, which must be left as it was if that fails. A lock whose time is

@@ -59,6 +59,9 @@ type locks struct {
 	// waits is the end of a SELECT that waits for so many seconds at the most. Where it is empty the limit is set beside it.
 	waitSeconds string
 
+	// waitsLacks names the server if, by its settings, it is one that cannot limit how long a lock is waited for.
+	waitsLacks func(settings map[string]string) string
+
 	// RowAtOnce is with how many callers at a time a row of which many want the lock changes hands fastest.
 	RowAtOnce int
 
@@ -82,6 +85,17 @@ func (d *Dialect) CheckLocking(l Locking) error {
 		return lacks(fmt.Sprintf("limit of %v for a lock: it counts whole seconds", l.AtMost))
 	case l.AtMost > longestWait:
 		return lacks(fmt.Sprintf("limit of %v for a lock", l.AtMost))
+	}
+	return nil
+}
+
+// CheckServer is CheckLocking for what depends on the server, whose settings are those of a connection.
+func (d *Dialect) CheckServer(l Locking, settings map[string]string) error {
+	if l.AtMost == 0 || d.waitsLacks == nil {
+		return nil
+	}
+	if server := d.waitsLacks(settings); server != "" {
+		return fmt.Errorf("%s has no limit for how long a statement waits for a lock", server)
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ var mysql = &Dialect{
 		Prepares:   true,
 
 		Settings: "SHOW VARIABLES WHERE Variable_name IN " +
-			"('sql_mode', 'autocommit', 'completion_type', 'tx_isolation', 'transaction_isolation')",
+			"('sql_mode', 'autocommit', 'completion_type', 'tx_isolation', 'transaction_isolation', 'version')",
 		CheckSettings: checkMySQL,
 	},
 	waits: waits{
@@ -50,6 +50,7 @@ var mysql = &Dialect{
 		noWait:      " NOWAIT",
 		skipLocked:  " SKIP LOCKED",
 		waitSeconds: " WAIT %d",
+		waitsLacks:  waitsLacks,
 		GapsLocked:  true,
 	},
 	writes: writes{
@@ -125,6 +126,14 @@ func checkMySQL(settings map[string]string) error {
 		return errors.New("the isolation level is READ UNCOMMITTED: what is read there can be taken back")
 	}
 	return nil
+}
+
+// waitsLacks: MySQL has neither SELECT ... WAIT nor SET STATEMENT, and would wait for as long as it is set to.
+func waitsLacks(settings map[string]string) string {
+	if version := settings["version"]; !strings.Contains(version, "MariaDB") {
+		return "MySQL " + version
+	}
+	return ""
 }
 
 // Errors of MariaDB and MySQL (https://mariadb.com/docs/server/reference/error-codes,

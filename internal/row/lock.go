@@ -28,6 +28,17 @@ func (t *Table[T]) NewLock(l dialect.Locking) (*Lock, error) {
 	return &Lock{l, t.Pool.Dialect().LockText(l, 0)}, nil
 }
 
+// VerifyFor is Verify for those who take a lock: also of the server it is known only now what it has.
+func (t *Table[T]) VerifyFor(ctx context.Context, l *Lock) error {
+	if err := t.Verify(ctx); err != nil {
+		return err
+	}
+	if err := t.Pool.CheckServer(l.Locking); err != nil {
+		return fmt.Errorf("%w: %w", raceproof.ErrUnsupported, err)
+	}
+	return nil
+}
+
 // Until returns the lock with what is left of the time to wait for it when some of that has passed.
 func (l *Lock) Until(start time.Time) *Lock {
 	if l.AtMost == 0 {

@@ -40,7 +40,8 @@ type Pool struct {
 	attempts sync.Map // *Attempts by their Policy, of those with a budget; as many as a service writes down
 
 	inspected atomic.Bool
-	limit     atomic.Int64 // how long the pool's connections wait for a lock, as a Duration; 0: for ever
+	settings  atomic.Pointer[map[string]string] // of the connection that was looked at
+	limit     atomic.Int64                      // how long the pool's connections wait for a lock, as a Duration; 0: for ever
 }
 
 // NewPool returns a pool over db. If it prepares, statements are prepared where the dialect would have them so.
@@ -259,6 +260,7 @@ func (c *Conn) inspect(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("raceproof: look at the connection: %w", err)
 		}
+		p.settings.Store(&settings)
 	}
 	if d.WaitLimit != "" && d.SetWaitLimit == "" {
 		var limit int64
@@ -269,6 +271,15 @@ func (c *Conn) inspect(ctx context.Context) error {
 	}
 	p.inspected.Store(true)
 	return nil
+}
+
+// CheckServer returns an error if the server cannot lock as it is asked to. A connection must have been taken before.
+func (p *Pool) CheckServer(l dialect.Locking) error {
+	settings := p.settings.Load()
+	if settings == nil {
+		return nil
+	}
+	return p.dialect.CheckServer(l, *settings)
 }
 
 func (c *Conn) setting(ctx context.Context, query string, dest any) error {
