@@ -173,8 +173,7 @@ func (l *Lease) prolonged(sent time.Time) error {
 	}
 	l.failed = nil
 	if until := l.endOf(sent); until.After(l.until) {
-		l.until = until
-		l.timer.Reset(until.Sub(l.clock.Now()))
+		l.until = until // the timer sees that when it fires
 	}
 	return nil
 }

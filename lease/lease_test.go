@@ -109,13 +109,13 @@ func TestBadInput(t *testing.T) {
 	assert.ErrorContains(t, err, "it must have 1 to 255")
 	for _, ttl := range []time.Duration{0, MinTTL, MaxTTL} {
 		l := try(t, semaphore(t, db, ttl.String(), MaxPlaces, &Options{TTL: ttl, Manual: true}))
-		e := held(t, semaphore(t, db, ttl.String(), 1, nil))
 		if ttl == 0 {
 			ttl = 15 * time.Second
 		}
-		assert.LessOrEqual(t, e.Left, ttl)
-		assert.GreaterOrEqual(t, e.Left, ttl/2)
-		require.NoError(t, l.Release(t.Context()))
+		assert.Equal(t, ttl, l.options.TTL)
+		if ttl > time.Minute { // else it can be over on a slow machine
+			assert.Greater(t, held(t, semaphore(t, db, l.name, 1, nil)).Left, ttl-time.Minute)
+		}
 	}
 }
 

@@ -15,12 +15,12 @@ import (
 )
 
 // quick leases are renewed often.
-var quick = &Options{TTL: 300 * time.Millisecond}
+var quick = &Options{TTL: 900 * time.Millisecond}
 
 func TestRenewsInBackground(t *testing.T) {
 	pool, db := open(t)
 	l := try(t, semaphore(t, db, "a", 1, quick))
-	eventually(t, "it is renewed", func() bool { return column[int](t, pool, "a", "renewals")[0] >= 6 })
+	eventually(t, "it is renewed", func() bool { return column[int](t, pool, "a", "renewals")[0] >= 5 })
 	require.NoError(t, l.Context().Err(), "beyond its first time")
 	require.NoError(t, l.Release(t.Context()))
 	noneLeft(t)
@@ -127,6 +127,20 @@ func TestReleaseWhileItRenews(t *testing.T) {
 	require.NoError(t, tx.Rollback())
 	require.NoError(t, <-done)
 	noneLeft(t)
+}
+
+// Nothing is released before the renewals are over, which would be left behind otherwise.
+func TestReleaseWaitsForRenewals(t *testing.T) {
+	pool, db := open(t)
+	l := try(t, semaphore(t, db, "a", 1, manual))
+	l.renewing.Go(func() {
+		<-l.Context().Done()
+		for until := time.Now().Add(50 * time.Millisecond); time.Now().Before(until); {
+			assert.NotContains(t, column[any](t, pool, "a", "holder"), nil)
+		}
+	})
+	require.NoError(t, l.Release(t.Context()))
+	assert.Contains(t, column[any](t, pool, "a", "holder"), nil)
 }
 
 // path is the DSN of a pool's file.

@@ -187,3 +187,16 @@ func TestPauses(t *testing.T) {
 	assert.True(t, passes(raceproof.ErrConflict))
 	assert.False(t, passes(errors.Join(raceproof.ErrLocked, raceproof.ErrCommitUnknown)))
 }
+
+// What is not known is told, also by who has met a holder before.
+func TestWaitEndsUnknown(t *testing.T) {
+	_, db := open(t)
+	c, err := semaphore(t, db, "a", 1, manual).newClaim(t.Context())
+	require.NoError(t, err)
+	var q queue
+	q.met.Store(&HeldError{Name: "a"})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	assert.ErrorIs(t, c.waited(ctx, &q, raceproof.ErrCommitUnknown), raceproof.ErrCommitUnknown)
+	assert.ErrorIs(t, c.waited(ctx, &q, context.Canceled), raceproof.ErrLocked)
+}
