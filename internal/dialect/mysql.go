@@ -52,6 +52,7 @@ var mysql = &Dialect{
 		waitSeconds: " WAIT %d",
 		waitsLacks:  waitsLacks,
 		GapsLocked:  true,
+		RowAtOnce:   4, // it gives the lock away before the commit is on disk, so that several commits share one fsync
 	},
 	writes: writes{
 		// After the error of a plain INSERT the row is locked against writers only, and two who then want to write it wait for
