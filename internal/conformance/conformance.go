@@ -67,6 +67,9 @@ type Pattern struct {
 	Func func(*raceproof.DB) raceproof.Updater[Account, raceproof.Func[Account]]
 	// Once is Func with one attempt, for a pattern that runs the function outside a transaction and can conflict.
 	Once func(*raceproof.DB) raceproof.Updater[Account, raceproof.Func[Account]]
+
+	// Raises: the version rises though the function changes nothing.
+	Raises bool
 }
 
 // A subject is a pattern on a database of its own.

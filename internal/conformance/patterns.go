@@ -12,6 +12,16 @@ import (
 
 // Patterns are the patterns of this module.
 func Patterns() []Pattern {
+	first := &lock.Options{UpdateFirst: true}
+	writesFirst := ofFunc("lock, update first",
+		func(db *raceproof.DB) raceproof.Updater[Account, raceproof.Func[Account]] {
+			return lock.New(db, Accounts, first)
+		},
+		func(db *raceproof.DB) raceproof.Updater[Seat, raceproof.Func[Seat]] {
+			return lock.New(db, Seats, first)
+		},
+		nil)
+	writesFirst.Raises = true
 	patient := &optimistic.Options{Retry: raceproof.RetryPolicy{MaxAttempts: 10000, Budget: 1000}}
 	return []Pattern{
 		ofFunc("lock",
@@ -20,6 +30,7 @@ func Patterns() []Pattern {
 			},
 			func(db *raceproof.DB) raceproof.Updater[Seat, raceproof.Func[Seat]] { return lock.New(db, Seats, nil) },
 			nil),
+		writesFirst,
 		ofFunc("optimistic",
 			func(db *raceproof.DB) raceproof.Updater[Account, raceproof.Func[Account]] {
 				return optimistic.New(db, Accounts, patient)

@@ -25,9 +25,10 @@ type Statement struct {
 	Locks bool
 
 	// Limited: its caller has said for how long, so that a refusal is the answer, and nothing to be tried again. AtMost is how
-	// long, where that is said apart from the text, and not 0.
-	Limited bool
-	AtMost  time.Duration
+	// long, where that is said apart from the text, and not 0; Unwaited, where that is said, is not at all.
+	Limited  bool
+	AtMost   time.Duration
+	Unwaited bool
 }
 
 // SQL is a statement in the making. Every way of adding to it is safe for what it takes: text from the source, a

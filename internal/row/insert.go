@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"time"
 
 	"github.com/raceproof/raceproof"
 	"github.com/raceproof/raceproof/internal/session"
@@ -21,17 +22,18 @@ func (t *Table[T]) LockOrCreate(ctx context.Context, tx *session.Tx, key Key, l 
 		return nil, err
 	}
 	quietly := true
+	start := time.Now()
 	for range createdAtMost {
-		err := t.insert(ctx, tx, created, quietly)
-		if err != nil && (quietly || !t.Pool.Dialect().IsDuplicate(err)) {
+		err := t.insert(ctx, tx, created, quietly, l.Until(start))
+		if err != nil && !t.Pool.Dialect().IsDuplicate(err) {
 			return nil, err
 		}
-		r, notThere := t.Lock(ctx, tx, key, l)
+		r, notThere := t.Lock(ctx, tx, key, l.Until(start))
 		switch {
 		case !errors.Is(notThere, raceproof.ErrNotFound):
 			return r, notThere
 		case err != nil:
-			return nil, err // it is another row that is in the way
+			return nil, err // it is another row that is in the way, and not the same with all of its unique columns
 		}
 		quietly = !t.Pool.Dialect().SkipsAny // the database says which other row is in the way
 	}
@@ -61,8 +63,13 @@ func (t *Table[T]) make(ctx context.Context, key Key, create raceproof.Func[T]) 
 	return value, nil
 }
 
-// insert inserts a row. If it is to do so quietly, nothing happens if there is a row with the key.
-func (t *Table[T]) insert(ctx context.Context, tx *session.Tx, value *T, quietly bool) error {
+// atOnce is for how long an INSERT waits that is not to wait: no database has one with NOWAIT, and the least limit would
+// also end its waits for what is free again in a moment.
+const atOnce = 10 * time.Millisecond
+
+// insert inserts a row. If it is to do so quietly, nothing happens if there is a row with the key. It waits for somebody else
+// who inserts the same as it would for the lock.
+func (t *Table[T]) insert(ctx context.Context, tx *session.Tx, value *T, quietly bool, l *Lock) error {
 	s := t.sql().Add("INSERT INTO ").Name(t.Table).Add(" (").Append(t.columns).Add(") VALUES (")
 	v := reflect.ValueOf(value).Elem()
 	for i := range t.Columns {
@@ -75,6 +82,18 @@ func (t *Table[T]) insert(ctx context.Context, tx *session.Tx, value *T, quietly
 	if quietly {
 		s.UnlessThere(t.keyNames())
 	}
-	_, err := tx.Change(ctx, locking(s))
-	return err
+	statement, w := locking(s), l.Wait
+	statement.Limited, statement.AtMost, statement.Unwaited = w.Limited(), w.AtMost, w.None
+	if w.None {
+		w.AtMost = atOnce
+	}
+	change := func(ctx context.Context, tx *session.Tx) error {
+		_, err := tx.Change(ctx, statement)
+		return err
+	}
+	if !t.Pool.Dialect().ErrorsAbort {
+		return change(ctx, tx)
+	}
+	// It can fail though it is quiet: PostgreSQL meets a row that is inserted at the same time in the index of another column.
+	return t.Pool.TransactWith(ctx, session.TxOptions{Wait: w}, change)
 }

@@ -2,6 +2,7 @@ package row
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -63,7 +64,7 @@ func (t *Table[T]) selectsLocked(ctx context.Context, s dialect.Statement, l *Lo
 // Lock locks the row with a key as it is asked to, and reads it: to the end of the whole transaction nobody else can change
 // it.
 func (t *Table[T]) Lock(ctx context.Context, tx *session.Tx, key Key, l *Lock) (r *Row[T], err error) {
-	err = t.limited(ctx, tx, l, func(ctx context.Context, tx *session.Tx) error {
+	err = t.limited(ctx, tx, l.Wait, func(ctx context.Context, tx *session.Tx) error {
 		r = &Row[T]{table: t, key: key, locked: true, written: l.First}
 		s := t.selects(key, false)
 		if !l.First {
@@ -92,7 +93,7 @@ func (t *Table[T]) LockWhere(ctx context.Context, tx *session.Tx, where *dialect
 	}
 	statement := s.Statement()
 	statement.Read = true
-	err = t.limited(ctx, tx, l, func(ctx context.Context, tx *session.Tx) error {
+	err = t.limited(ctx, tx, l.Wait, func(ctx context.Context, tx *session.Tx) error {
 		rows = nil
 		err := tx.Many(ctx, t.selectsLocked(ctx, statement, l), func() []any {
 			r := &Row[T]{table: t, locked: true}
@@ -133,11 +134,11 @@ func (r *Row[T]) Found() Key {
 }
 
 // limited calls f to lock rows. Where a limit on the wait is set for a transaction, f has a level of its own in it.
-func (t *Table[T]) limited(ctx context.Context, tx *session.Tx, l *Lock, f func(context.Context, *session.Tx) error) error {
-	if l.AtMost == 0 || !t.Pool.Dialect().ErrorsAbort {
+func (t *Table[T]) limited(ctx context.Context, tx *session.Tx, w dialect.Wait, f func(context.Context, *session.Tx) error) error {
+	if w.AtMost == 0 || !t.Pool.Dialect().ErrorsAbort {
 		return f(ctx, tx)
 	}
-	return t.Pool.TransactWith(ctx, session.TxOptions{Wait: l.Wait}, f)
+	return t.Pool.TransactWith(ctx, session.TxOptions{Wait: w}, f)
 }
 
 // touch locks the row by raising its version: a write, which is what a cluster compares that locks rows on one node only.
@@ -147,16 +148,23 @@ func (t *Table[T]) touch(ctx context.Context, tx *session.Tx, key Key, l *Lock) 
 	s.Add(" AND ").Name(t.Counter).Add(" < ").Integer(int64(math.MaxInt64))
 	statement := locking(s)
 	statement.Limited, statement.AtMost = l.Limited(), l.AtMost
-	switch n, err := tx.Change(ctx, statement); {
-	case err != nil:
-		return err
-	case n > 1:
-		return session.ErrAmbiguous
-	case n == 1:
-		return nil
+	for range 2 {
+		switch n, err := tx.Change(ctx, statement); {
+		case err != nil:
+			return err
+		case n > 1:
+			return session.ErrAmbiguous
+		case n == 1:
+			return nil
+		}
+		r := &Row[T]{table: t, key: key}
+		if err := r.begin(ctx, tx, t.selectsLocked(ctx, t.selects(key, false), l)); err != nil {
+			return err
+		}
+		if r.version == math.MaxInt64 {
+			return ErrVersionFull
+		}
+		// It was inserted since, and is locked now.
 	}
-	if _, err := t.Read(ctx, tx, key, true); err != nil {
-		return err
-	}
-	return ErrVersionFull
+	return errors.New("the version cannot be raised: a trigger leaves the row as it is")
 }

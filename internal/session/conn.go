@@ -187,6 +187,9 @@ func (c *Conn) prefix(ctx context.Context, s dialect.Statement) string {
 	if !s.Locks {
 		return ""
 	}
+	if s.Unwaited {
+		return c.pool.dialect.WaitPrefixOf(0)
+	}
 	if left := remaining(ctx); s.AtMost > 0 && (left == 0 || s.AtMost < left) {
 		return c.pool.dialect.WaitPrefixOf(s.AtMost)
 	}

@@ -25,10 +25,11 @@ var ErrOverloaded = errors.New("raceproof: too many callers are waiting")
 
 // atOnce is how many callers of one row get to the database at the same time: not more than half of the pool.
 func (p *Pool) atOnce() int {
+	n := p.dialect.RowAtOnce
 	if limit := p.db.Stats().MaxOpenConnections; limit > 0 && !p.dialect.OneWriter {
-		return max(min(limit/2, p.dialect.RowAtOnce), 1)
+		n = min(limit/2, n)
 	}
-	return p.dialect.RowAtOnce
+	return max(n, 1)
 }
 
 // Queue waits until it is the caller's turn to ask the database for the lock of a row, behind at most bound others of this

@@ -48,6 +48,7 @@ func TestGalera(t *testing.T) {
 		{"no update is lost on all nodes", allNodes},
 		{"Galera loses updates that are prepared on all nodes", galeraLoses},
 		{"work is done once on all nodes", onceOnAllNodes},
+		{"a parent is written before its children are counted", updateFirst},
 		{"leases on all nodes", leasesOnAllNodes},
 		{"fences of nodes", fencesOfNodes},
 		{"quorum lost", quorumLost},
