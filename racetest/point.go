@@ -68,7 +68,7 @@ func (s *schedule) park(a *actor, call *tap.Call, info statement.Info) error {
 	var turn chan bool
 	s.set(func() {
 		turn = a.stand(parked)
-		a.op = &search.Op{Class: info.Class, Text: call.SQL}
+		a.op = &search.Op{Class: info.Class, Text: statement.Masked(call.SQL)}
 		if a.polled != "" && a.polled == call.SQL {
 			s.queue(a)
 		}

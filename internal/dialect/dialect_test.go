@@ -65,6 +65,7 @@ func TestDialects(t *testing.T) {
 		for _, text := range []string{d.Begin, d.Probe, string(d.Quotient)} {
 			assert.NotEmpty(t, text, name)
 		}
+		assert.Positive(t, d.RowAtOnce, "%s: nobody would ever get to a row", name)
 		assert.Equal(t, dialect.Other, d.Classify(nil), name)
 		assert.Equal(t, dialect.Other, d.Classify(errors.New("an error like any other")), name)
 		assert.False(t, d.EndsTransaction(nil), name)

@@ -118,6 +118,20 @@ func TestWithValues(t *testing.T) {
 	}
 }
 
+func TestMasked(t *testing.T) {
+	for text, want := range map[string]string{
+		"UPDATE t SET holder = X'00ff', n = 1 WHERE name = X'6a' -- X'01'": "UPDATE t SET holder = X'', n = 1 WHERE name = X'' -- X'01'",
+		"SELECT 'X''00', \"X'1\", MAX'00' FROM t WHERE n = 'a'":            "SELECT 'X''00', \"X'1\", MAX'00' FROM t WHERE n = 'a'",
+		"SAVEPOINT s1; SET LOCAL lock_timeout = 59999":                     "SAVEPOINT s1; SET LOCAL lock_timeout = 0",
+		" set a = 7, b2 = '7'; UPDATE t SET n = 7":                         " set a = 0, b2 = '7'; UPDATE t SET n = 7",
+		"UPDATE t SET n = 7": "UPDATE t SET n = 7",
+		"SELECT X FROM t":    "SELECT X FROM t",
+		"SELECT X, 'a', X'":  "SELECT X, 'a', X''",
+	} {
+		assert.Equal(t, want, Masked(text))
+	}
+}
+
 // The tokens of a text are the text, whatever it is.
 func FuzzScan(f *testing.F) {
 	for _, text := range []string{"SELECT 'a", "$1 $a$ x $a$ :b @c", "/* x", "-- y", "é\xff#\x00", "`a``b`", "'\\''"} {

@@ -49,6 +49,29 @@ func WithValues(text string, args []driver.NamedValue) string {
 	return s
 }
 
+// Masked returns the text without values in it that need not repeat: bytes that are written out, as X'00ff', a random key for
+// example; and numbers that a SET sets, as the time that is left until a deadline.
+func Masked(text string) string {
+	var b strings.Builder
+	var before token
+	begins, sets := true, false // a statement, and one that is a SET
+	for _, t := range scan(text) {
+		switch {
+		case before.kind == word && before.text == "X" && t.kind == quoted && t.text[0] == '\'':
+			b.WriteString("''")
+		case sets && t.kind == word && digits(t.text) == len(t.text):
+			b.WriteByte('0')
+		default:
+			b.WriteString(t.text)
+		}
+		if before = t; t.kind != blank {
+			sets = !begins && sets || begins && t.is("SET")
+			begins = t.text == ";"
+		}
+	}
+	return b.String()
+}
+
 // place returns which value belongs to a placeholder, or -1. A bare question mark takes the one after the last.
 func place(text string, args []driver.NamedValue, next *int) int {
 	if text == "?" {
