@@ -30,7 +30,7 @@ func (s *Server) launch(command []string) (*process, error) {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Dir = s.folder
 	// The programs' own variables, such as PGOPTIONS, must not reach them, nor a TMPDIR that is not for their user.
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.folder, "TMPDIR=" + s.folder, "LC_ALL=C"}
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.folder, "TMPDIR=" + s.folder, "LC_ALL=C"}, s.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// In a group of its own the terminal's ^C does not reach the server: who started it stops it, when he no longer
 	// needs it.

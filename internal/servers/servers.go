@@ -39,6 +39,7 @@ type Server struct {
 	folder string
 	claim  *os.File // on the folder
 	flags  []string
+	env    []string // beside what every server gets
 	user   *owner
 
 	mu      sync.Mutex
@@ -47,15 +48,20 @@ type Server struct {
 
 // Start makes a new server and returns when it answers. The flags are added to its command line.
 func Start(kind Kind, flags ...string) (*Server, error) {
-	return start(kind, freePort, flags)
+	return StartIn(nil, kind, flags...)
 }
 
-func start(kind Kind, pick func() (int, error), flags []string) (_ *Server, err error) {
+// StartIn is Start with variables, "NAME=value", in the server's environment.
+func StartIn(environment []string, kind Kind, flags ...string) (*Server, error) {
+	return start(kind, freePort, flags, environment...)
+}
+
+func start(kind Kind, pick func() (int, error), flags []string, environment ...string) (_ *Server, err error) {
 	p, known := products[kind]
 	if !known {
 		return nil, fmt.Errorf("there is no server of the kind %q", kind)
 	}
-	s := &Server{product: p, flags: flags}
+	s := &Server{product: p, flags: flags, env: environment}
 	if err := s.find(); err != nil {
 		return nil, err
 	}

@@ -106,7 +106,13 @@ func shared(tb testing.TB, d Database) string {
 // Server starts a server for one test alone, which may so kill it, and stops it after the test.
 func Server(tb testing.TB, kind servers.Kind, flags ...string) *servers.Server {
 	tb.Helper()
-	s, err := servers.Start(kind, flags...)
+	return ServerIn(tb, nil, kind, flags...)
+}
+
+// ServerIn is Server with variables in the server's environment.
+func ServerIn(tb testing.TB, environment []string, kind servers.Kind, flags ...string) *servers.Server {
+	tb.Helper()
+	s, err := servers.StartIn(environment, kind, flags...)
 	state.Lock()
 	defer state.Unlock()
 	missing(tb, kind, err)
