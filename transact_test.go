@@ -278,7 +278,7 @@ func TestCommitWaitsForReaders(t *testing.T) {
 		reader := testdb.Open(t, dsn).MustBegin()
 		var p Player
 		require.NoError(t, reader.Get(&p, `SELECT * FROM players`))
-		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond) // enough to come to COMMIT
 		_, err := u.Update(ctx, 7, 1)
 		cancel()
 		assert.ErrorIs(t, err, raceproof.ErrLocked, name)

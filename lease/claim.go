@@ -209,8 +209,8 @@ func (c *claim) choose(ctx context.Context, tx *session.Tx, places []*place) (ch
 		switch {
 		case bytes.Equal(p.holder, c.holder):
 			return p.number, nil // by a COMMIT of this call whose answer was lost
-		case p.holder == nil && chosen != 0:
-			continue
+		case p.holder == nil && chosen != 0 && len(places) <= c.n:
+			continue // of so few it need not be known whether one that is free is still fenced
 		case p.holder == nil:
 			free, err = c.isUnfenced(ctx, tx, p)
 		case c.overdue(p):

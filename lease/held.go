@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/raceproof/raceproof"
+	"github.com/raceproof/raceproof/internal/dialect"
 	"github.com/raceproof/raceproof/internal/session"
 )
 
@@ -143,11 +144,9 @@ func (l *Lease) Renew(ctx context.Context) error {
 		return err
 	}
 	var sent time.Time
-	var n int64
-	err := l.transact(ctx, func(ctx context.Context, tx *session.Tx) (err error) {
+	n, err := l.change(ctx, func() dialect.Statement {
 		sent = l.clock.Now()
-		n, err = tx.Change(ctx, l.texts.renew(l.place, l.holder, l.options.TTL))
-		return err
+		return l.texts.renew(l.place, l.holder, l.options.TTL)
 	})
 	switch {
 	case err != nil && (errors.Is(err, raceproof.ErrClosed) || l.pool().Closed()):
@@ -222,11 +221,10 @@ func (l *Lease) Release(ctx context.Context) error {
 	l.renewing.Wait()
 	ours := false
 	err := l.resolve(ctx, func() error {
-		return l.transact(ctx, func(ctx context.Context, tx *session.Tx) error {
-			n, err := tx.Change(ctx, l.texts.release(l.place, l.holder))
-			ours = ours || n == 1
-			return err
-		})
+		n, err := l.change(ctx, func() dialect.Statement { return l.texts.release(l.place, l.holder) })
+		// If the answer is lost, and the row is not ours when it is asked for again, this is what has released it.
+		ours = ours || n == 1 || errors.Is(err, raceproof.ErrCommitUnknown)
+		return err
 	})
 	l.wake()
 	switch {

@@ -29,6 +29,11 @@
 // shorter than the TTL there. MariaDB must be 10.6 or newer, MySQL 8, which have SKIP LOCKED. On a Galera cluster the
 // writes of two nodes are compared when they are committed, and one of the two refused. If one pool's connections go to
 // several nodes, set wsrep_sync_wait to 7, or else a node that lags behind can say that a new lease is lost.
+//
+// A process that is stopped, and not killed, in the middle of an acquisition, or of a transaction with a fence, keeps what it
+// has locked: nobody else gets the name until it goes on, or until the server gives its connection up. To bound that set
+// idle_in_transaction_session_timeout on PostgreSQL, idle_write_transaction_timeout on MariaDB. On SQLite a process that is
+// stopped while it writes stops all who write.
 package lease
 
 import (

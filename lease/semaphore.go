@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/raceproof/raceproof"
+	"github.com/raceproof/raceproof/internal/dialect"
 	"github.com/raceproof/raceproof/internal/session"
 )
 
@@ -85,6 +86,27 @@ func (s *named) transact(ctx context.Context, f func(context.Context, *session.T
 		raceproof.Isolation(s.dialect.Upkeep))
 }
 
+// change sends a statement that is a transaction of its own, again as long as the database refuses it on account of others,
+// and returns how many rows it has changed. A process that is stopped can so not be stopped between it and its COMMIT, with
+// the row locked for as long as the server believes in the connection.
+func (s *named) change(ctx context.Context, statement func() dialect.Statement) (n int64, err error) {
+	err = s.pool().Attempts(session.DefaultPolicy).Do(ctx, func() (session.Verdict, error) {
+		err := s.pool().Write(ctx, true, func(q session.Querier) (err error) {
+			n, err = q.Change(ctx, statement())
+			return err
+		})
+		if s.dialect.Classify(err) == dialect.Conflict && !errors.Is(err, raceproof.ErrCommitUnknown) {
+			return session.Again, err
+		}
+		return session.Lateness(ctx, err), err
+	}, giveUp)
+	return n, err
+}
+
+func giveUp(attempts int, last, ended error) error {
+	return &raceproof.RetryError{Attempts: attempts, Last: last, Ended: ended}
+}
+
 // resolveAtMost bounds the attempts to ask a database if the context does not.
 const resolveAtMost = 64
 
@@ -93,9 +115,7 @@ const resolveAtMost = 64
 func (s *named) resolve(ctx context.Context, f func() error) error {
 	var pending error
 	attempts := 0
-	giveUp := func(_ int, last, ended error) error {
-		return &raceproof.RetryError{Attempts: attempts, Last: last, Ended: ended}
-	}
+	giveUp := func(_ int, last, ended error) error { return giveUp(attempts, last, ended) }
 	return s.pool().Attempts(session.DefaultPolicy).Do(ctx, func() (session.Verdict, error) {
 		attempts++
 		err := f()

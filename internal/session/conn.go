@@ -272,10 +272,10 @@ func (c *Conn) One(ctx context.Context, s dialect.Statement, dest ...any) (found
 	rows, sent, err := c.query(inner, s)
 	if err != nil {
 		err = c.failed(ctx, err)
-		if s.Read || !sent || c.notApplied(err) || !c.pool.dialect.FromServer(err) && !c.broken {
-			return false, err // the last: the driver has refused it, or its connection would be out of step
+		if s.Read || !sent {
+			return false, err
 		}
-		return false, unknown(err)
+		return false, c.outcome(err)
 	}
 	done := false // stays false if a caller's Scan method does not return
 	defer func() {
@@ -297,6 +297,26 @@ func (c *Conn) One(ctx context.Context, s dialect.Statement, dest ...any) (found
 		}
 	}
 	return found, err
+}
+
+// Change runs a statement that is a transaction of its own and yields no rows.
+func (c *Conn) Change(ctx context.Context, s dialect.Statement) (n int64, err error) {
+	if s.Args, err = settle(s.Args); err != nil {
+		return 0, err
+	}
+	if n, err = c.run(c.during(ctx), s); err != nil {
+		return 0, c.outcome(c.failed(ctx, err))
+	}
+	return n, nil
+}
+
+// outcome returns the error of a statement that is a transaction of its own with what it means: whether it is known that the
+// statement was not applied. The driver has refused it if its connection is still in step.
+func (c *Conn) outcome(err error) error {
+	if c.notApplied(err) || !c.pool.dialect.FromServer(err) && !c.broken {
+		return err
+	}
+	return unknown(err)
 }
 
 // notApplied tells whether the error of a statement that is a transaction of its own means that it was not applied. One

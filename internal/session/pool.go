@@ -61,6 +61,8 @@ type Querier interface {
 	// not wrap ErrCommitUnknown means that the statement has changed nothing, also if it is the scan that failed: outside a
 	// transaction the statement is then undone, inside one the savepoint around it must be.
 	One(ctx context.Context, s dialect.Statement, dest ...any) (found bool, err error)
+	// Change runs a statement that yields no rows and returns how many it changed. What is said of One's errors holds here too.
+	Change(ctx context.Context, s dialect.Statement) (n int64, err error)
 	// Rows calls each after it has scanned a row of a query into dest.
 	Rows(ctx context.Context, s dialect.Statement, each func(), dest ...any) error
 	// Columns returns the names of the columns that a query yields.
