@@ -48,9 +48,9 @@ fuzz:
 
 ## torture: what takes too long for every change
 torture: fuzz
-	go test -race -count=20 . ./internal/... ./lock ./atomic ./optimistic
+	go test -race -count=20 . ./internal/... ./lock ./atomic ./optimistic ./lease
 	@set -e; cd tests; bin=$$(mktemp -d); trap 'rm -rf $$bin' EXIT; go build -o $$bin ./cmd/withservers; \
-	RACEPROOF_REQUIRE=postgres,mariadb RACEPROOF_TORTURE=1 $$bin/withservers go test -race -count=1 -timeout 1h -v ./once ./racetest
+	RACEPROOF_REQUIRE=postgres,mariadb RACEPROOF_TORTURE=1 $$bin/withservers go test -race -count=1 -timeout 2h -v ./once ./racetest ./lease
 
 ## bench: measures against other ways to write the same, and puts the table into bench/README.md
 bench:
