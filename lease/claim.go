@@ -18,6 +18,7 @@ type claim struct {
 	*named
 	holder []byte             // of this call alone
 	seen   map[int64]sighting // by the number of the place
+	waits  bool               // it is one that tries again
 
 	place, token int64
 	sent         time.Time // before the statement that has seized the place
@@ -68,8 +69,16 @@ func (c *claim) try(ctx context.Context) (*Lease, error) {
 	return newLease(ctx, c)
 }
 
+// lookAtMost bounds how long a server that is silent is listened to before it is asked again.
+const lookAtMost = 30 * time.Second
+
 // look returns a HeldError if there is certainly no place.
 func (c *claim) look(ctx context.Context) error {
+	if c.waits {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, lookAtMost) // others of this process wait behind it
+		defer cancel()
+	}
 	var places []*place
 	err := c.pool().Read(ctx, func(q session.Querier) (err error) {
 		places, err = c.read(ctx, q)
@@ -80,8 +89,8 @@ func (c *claim) look(ctx context.Context) error {
 	}
 	var live []*place
 	for _, p := range places {
-		if p.holder != nil && !c.overdue(p) {
-			live = append(live, p)
+		if p.holder != nil && !bytes.Equal(p.holder, c.holder) && !c.overdue(p) {
+			live = append(live, p) // our own is by a COMMIT of this call whose answer was lost
 		}
 	}
 	return c.full(live)
@@ -178,7 +187,7 @@ func (c *claim) take(ctx context.Context, tx *session.Tx) error {
 		return err
 	}
 	c.sent = c.clock.Now()
-	return c.changeOne(ctx, tx, c.texts.seize(c.place, c.holder, c.options.Holder, c.options.TTL), c.setToken(c.place, c.token))
+	return c.changeOne(ctx, tx, c.texts.seize(c.place, c.holder, c.options.Holder, c.options.TTL), c.setToken(c.place, c.token, c.holder))
 }
 
 // changeOne sends statements that must change one row each.
@@ -255,5 +264,5 @@ func (c *claim) free(ctx context.Context, tx *session.Tx, p *place) (bool, error
 		return false, err
 	}
 	c.place = p.number
-	return true, c.changeOne(ctx, tx, c.setToken(p.number, c.token))
+	return true, c.changeOne(ctx, tx, c.setToken(p.number, c.token, nil))
 }

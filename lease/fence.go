@@ -10,10 +10,11 @@ import (
 
 // Fence makes sure that the transaction that ctx carries is committed only while the lease is held: from here to its COMMIT
 // nobody can take the lease over, even if its time is over meanwhile; on a Galera cluster one of the two is refused. If the
-// lease is lost the transaction fails: Transact returns the error, whatever its function makes of it.
+// lease is lost the transaction fails: Transact returns an error that wraps this one, whatever its function makes of it.
 //
 // Call it last, before COMMIT: transactions with the fence of one lease wait for each other, at REPEATABLE READ and above on
-// PostgreSQL they are refused and made again. The lease must have been acquired before the transaction began. In a nested
+// PostgreSQL they are refused and made again. The lease must have been acquired before the transaction began, or else it
+// is taken for lost at those levels. In a nested
 // Transact that is rolled back the fence is rolled back with it. Renewals do not wait for it, but on SQLite, where all writers
 // wait for each other.
 //
@@ -35,7 +36,7 @@ func (l *Lease) Fence(ctx context.Context) error {
 		err = l.lost(ErrReleased)
 	case err == nil:
 		var n int64
-		if n, err = tx.Change(ctx, l.texts.fence(l.place, l.token)); err != nil {
+		if n, err = tx.Change(ctx, l.texts.fence(l.place, l.token, l.holder)); err != nil {
 			err = l.about(fmt.Errorf("fence: %w", err))
 		} else if n == 0 {
 			err = l.end(l.lost(errTaken))

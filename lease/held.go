@@ -55,7 +55,7 @@ func (l *Lease) endOf(sent time.Time) time.Time {
 // Name returns the name that was acquired.
 func (l *Lease) Name() string { return l.name }
 
-// Token returns a number that is higher than that of every earlier holder of the name. Who is written to in the holder's
+// Token returns a number that is higher than that of every earlier holder of the name, as long as the database loses no commit. Who is written to in the holder's
 // name can keep the highest that it has seen, and refuse a lower one.
 func (l *Lease) Token() int64 { return l.token }
 
@@ -136,7 +136,11 @@ func (l *Lease) usable() error {
 // Inside a transaction of the DB it is raceproof.ErrNested, after Release ErrReleased. An error that wraps
 // raceproof.ErrLeaseLost means that the lease is over for good. After any other, and if ctx ends, the lease is held for as
 // long as it would have been, or longer: try again. On a DB that is closed the lease is lost.
-func (l *Lease) Renew(ctx context.Context) error {
+func (l *Lease) Renew(ctx context.Context) error { return l.renew(ctx, 0) }
+
+// renew is Renew with a limit for how long an answer is waited for, if it is not 0, once a connection is had: who waits in a
+// queue for one must not lose his place.
+func (l *Lease) renew(ctx context.Context, limit time.Duration) error {
 	if err := l.outside(ctx, "a lease is renewed in a transaction of its own"); err != nil {
 		return err
 	}
@@ -144,7 +148,7 @@ func (l *Lease) Renew(ctx context.Context) error {
 		return err
 	}
 	var sent time.Time
-	n, err := l.change(ctx, func() dialect.Statement {
+	n, err := l.change(ctx, limit, func() dialect.Statement {
 		sent = l.clock.Now()
 		return l.texts.renew(l.place, l.holder, l.options.TTL)
 	})
@@ -183,20 +187,18 @@ func (l *Lease) keep() {
 	for pause := third; session.Sleep(l.ctx, pause) == nil; {
 		pause = third
 		// A server that is silent must be noticed while there is time to ask again.
-		ctx, cancel := context.WithTimeout(l.ctx, third)
-		if err := l.Renew(ctx); err != nil {
+		if err := l.renew(l.ctx, third); err != nil {
 			l.mu.Lock()
 			l.failed = err
 			l.mu.Unlock()
 			pause = max(l.options.TTL/20, 5*time.Millisecond)
 		}
-		cancel()
 	}
 }
 
 // Release gives the lease back: its renewals stop, its Context is cancelled with the cause ErrReleased, and somebody else
 // can have it at once. No goroutine is left behind, whatever Release returns. If it has no answer it asks again as long as
-// ctx lasts, so do not give it a context that has ended.
+// ctx lasts, and for the TTL at the most, so do not give it a context that has ended.
 //
 // An error that wraps raceproof.ErrLeaseLost means that the lease had been lost before, and nothing of another's was touched;
 // ErrReleased, that it was released before; raceproof.ErrNested, that ctx carries a transaction of the DB, and then
@@ -219,9 +221,11 @@ func (l *Lease) Release(ctx context.Context) error {
 	}
 	why := l.end(ErrReleased)
 	l.renewing.Wait()
+	ctx, cancel := context.WithTimeout(ctx, l.options.TTL) // after that there is nothing to release
+	defer cancel()
 	ours := false
 	err := l.resolve(ctx, func() error {
-		n, err := l.change(ctx, func() dialect.Statement { return l.texts.release(l.place, l.holder) })
+		n, err := l.change(ctx, 0, func() dialect.Statement { return l.texts.release(l.place, l.holder) })
 		// If the answer is lost, and the row is not ours when it is asked for again, this is what has released it.
 		ours = ours || n == 1 || errors.Is(err, raceproof.ErrCommitUnknown)
 		return err

@@ -16,7 +16,15 @@
 // So work that must not be done by two, and is done in the same database, belongs into a transaction that calls
 // [Lease.Fence]: from there to its COMMIT nobody can take the lease over, and if somebody has, it cannot be committed. For
 // work that is done elsewhere there is the [Lease.Token], a number that is higher for each holder than for all before:
-// whoever is written to can refuse a lower one than it has seen.
+// whoever is written to can refuse a lower one than it has seen. It rises as long as the database loses no commit that it
+// has answered: one that does not sync, or one that is replaced by a copy that lags behind, can give a number twice. The
+// fence knows the holders apart even then.
+//
+// # Connections
+//
+// A renewal needs a connection of the pool, every third of the TTL. It waits for one in line with everybody else, so a pool
+// that is used up for longer than the TTL loses the lease, and with a pool of one connection every transaction of that length
+// does. Leave it one.
 //
 // # Clocks
 //
@@ -27,10 +35,11 @@
 //
 // On SQLite a transaction holds the write lock of the whole database, and renewals wait for it: keep transactions much
 // shorter than the TTL there. MariaDB must be 10.6 or newer, MySQL 8, which have SKIP LOCKED. On a Galera cluster the
-// writes of two nodes are compared when they are committed, and one of the two refused. If one pool's connections go to
+// writes of two nodes are compared when they are committed, and one of the two refused. A server of MariaDB or MySQL with
+// binlog_format=STATEMENT refuses all of this, because it is done at READ COMMITTED. If one pool's connections go to
 // several nodes, set wsrep_sync_wait to 7, or else a node that lags behind can say that a new lease is lost.
 //
-// A process that is stopped, and not killed, in the middle of an acquisition, or of a transaction with a fence, keeps what it
+// A process that is stopped or cut off, and not killed, in the middle of an acquisition, or of a transaction with a fence, keeps what it
 // has locked: nobody else gets the name until it goes on, or until the server gives its connection up. To bound that set
 // idle_in_transaction_session_timeout on PostgreSQL, idle_write_transaction_timeout on MariaDB. On SQLite a process that is
 // stopped while it writes stops all who write.

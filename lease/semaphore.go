@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/raceproof/raceproof"
 	"github.com/raceproof/raceproof/internal/dialect"
@@ -89,9 +90,15 @@ func (s *named) transact(ctx context.Context, f func(context.Context, *session.T
 // change sends a statement that is a transaction of its own, again as long as the database refuses it on account of others,
 // and returns how many rows it has changed. A process that is stopped can so not be stopped between it and its COMMIT, with
 // the row locked for as long as the server believes in the connection.
-func (s *named) change(ctx context.Context, statement func() dialect.Statement) (n int64, err error) {
+// An answer is waited for for limit at the most, if that is not 0.
+func (s *named) change(ctx context.Context, limit time.Duration, statement func() dialect.Statement) (n int64, err error) {
 	err = s.pool().Attempts(session.DefaultPolicy).Do(ctx, func() (session.Verdict, error) {
 		err := s.pool().Write(ctx, true, func(q session.Querier) (err error) {
+			ctx, cancel := ctx, func() {}
+			if limit > 0 {
+				ctx, cancel = context.WithTimeout(ctx, limit)
+			}
+			defer cancel()
 			n, err = q.Change(ctx, statement())
 			return err
 		})

@@ -99,12 +99,19 @@ func (t texts) release(place int64, holder []byte) dialect.Statement {
 	return locks(t.of(t.update("raceproof_lease").Add("holder = NULL, expires = NULL"), place).Add(" AND holder = ").Own(holder))
 }
 
-// setToken makes every earlier token of the place worthless.
-func (t texts) setToken(place, token int64) dialect.Statement {
-	return locks(t.of(t.update("raceproof_fence").Add("token = ").Own(token).Add(", uses = uses + 1"), place))
+// setToken makes every earlier token of the place worthless. It is the holder's, or nobody's if there is none.
+func (t texts) setToken(place, token int64, holder []byte) dialect.Statement {
+	q := t.update("raceproof_fence").Add("token = ").Own(token).Add(", uses = uses + 1, holder = ")
+	if holder == nil {
+		q.Add("NULL")
+	} else {
+		q.Own(holder)
+	}
+	return locks(t.of(q, place))
 }
 
-// fence writes the place's row as it is, if the token is still its last.
-func (t texts) fence(place, token int64) dialect.Statement {
-	return locks(t.of(t.update("raceproof_fence").Add("uses = uses + 1"), place).Add(" AND token = ").Own(token))
+// fence writes the place's row as it is, if the token is still its last, and the holder's.
+func (t texts) fence(place, token int64, holder []byte) dialect.Statement {
+	return locks(t.of(t.update("raceproof_fence").Add("uses = uses + 1"), place).Add(" AND token = ").Own(token).
+		Add(" AND holder = ").Own(holder))
 }

@@ -15,13 +15,15 @@ import (
 // raceproof_lease has who holds a place: holder is a random number for each acquisition, NULL if the place is free, shown
 // is for people, ttl in microseconds, renewals counts how often expires was set, by the database's clock.
 //
-// raceproof_fence has the place's last token, and at place 0 the last of the name; uses only makes every UPDATE a change.
+// raceproof_fence has the place's last token and whose it is, and at place 0 the last of the name; uses only makes every
+// UPDATE a change. The holder is there because a database that has lost commits gives a token twice.
 func statements(d *dialect.Dialect) []string {
 	lease := d.NewSQL().Add("CREATE TABLE IF NOT EXISTS raceproof_lease (\n\tname ").Add(d.Keys).Add(" NOT NULL,\n\tplace BIGINT NOT NULL,\n\tholder ").
 		Add(d.Keys).Add(",\n\tshown ").Add(d.Keys).Add(" NOT NULL,\n\tttl BIGINT NOT NULL,\n\trenewals BIGINT NOT NULL,\n\texpires ").
 		Add(d.Instant).Add(" NULL,\n\tPRIMARY KEY (name, place)\n)").Add(d.Engine)
 	fence := d.NewSQL().Add("CREATE TABLE IF NOT EXISTS raceproof_fence (\n\tname ").Add(d.Keys).
-		Add(" NOT NULL,\n\tplace BIGINT NOT NULL,\n\ttoken BIGINT NOT NULL,\n\tuses BIGINT NOT NULL,\n\tPRIMARY KEY (name, place)\n)").Add(d.Engine)
+		Add(" NOT NULL,\n\tplace BIGINT NOT NULL,\n\ttoken BIGINT NOT NULL,\n\tholder ").Add(d.Keys).
+		Add(",\n\tuses BIGINT NOT NULL,\n\tPRIMARY KEY (name, place)\n)").Add(d.Engine)
 	return []string{lease.Statement().Text, fence.Statement().Text}
 }
 

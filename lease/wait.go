@@ -34,6 +34,7 @@ type queue struct {
 type queueKey struct {
 	pool *session.Pool
 	name string
+	n    int // who wants one of more places does not stand behind who wants one of fewer
 }
 
 // queues are those in which somebody waits.
@@ -44,7 +45,7 @@ var queues = struct {
 
 // join returns the queue of the name, which is there until it is left.
 func (s *named) join() (q *queue, leave func()) {
-	key := queueKey{s.pool(), s.name}
+	key := queueKey{s.pool(), s.name, s.n}
 	queues.Lock()
 	defer queues.Unlock()
 	q = queues.of[key]
@@ -62,11 +63,14 @@ func (s *named) join() (q *queue, leave func()) {
 	}
 }
 
-// wake has the first in the queue look at once.
+// wake has the first in each queue of the name look at once.
 func (s *named) wake() {
 	queues.Lock()
 	defer queues.Unlock()
-	if q := queues.of[queueKey{s.pool(), s.name}]; q != nil {
+	for key, q := range queues.of {
+		if key.pool != s.pool() || key.name != s.name {
+			continue
+		}
 		select {
 		case q.wake <- struct{}{}:
 		default: // it will look anyway
@@ -76,6 +80,7 @@ func (s *named) wake() {
 
 // wait tries again and again, when it is its turn.
 func (c *claim) wait(ctx context.Context) (*Lease, error) {
+	c.waits = true
 	q, leave := c.join()
 	defer leave()
 	if !q.turn.Lock(ctx) {
@@ -91,7 +96,7 @@ func (c *claim) wait(ctx context.Context) (*Lease, error) {
 		switch {
 		case errors.As(err, &held):
 			q.met.Store(held)
-		case ctx.Err() != nil || !passes(err):
+		case ctx.Err() != nil || !passes(err) && !errors.Is(err, context.DeadlineExceeded):
 			return nil, c.waited(ctx, q, err)
 		}
 		woken, ended := q.pause(ctx, until(held, pause))
@@ -139,7 +144,8 @@ func (c *claim) waited(ctx context.Context, q *queue, err error) error {
 	if ended == nil || errors.Is(err, raceproof.ErrCommitUnknown) {
 		return err
 	}
-	if held := q.met.Load(); held != nil {
+	var last *HeldError
+	if held := q.met.Load(); held != nil && (err == nil || errors.As(err, &last) || errors.Is(err, ctx.Err())) {
 		return fmt.Errorf("%w: %w", held, ended)
 	}
 	if err == nil { // somebody else of this process looks

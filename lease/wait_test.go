@@ -17,7 +17,7 @@ import (
 func users(s *Semaphore) int {
 	queues.Lock()
 	defer queues.Unlock()
-	if q := queues.of[queueKey{s.pool(), s.name}]; q != nil {
+	if q := queues.of[queueKey{s.pool(), s.name, 1}]; q != nil {
 		return q.users
 	}
 	return 0
@@ -27,7 +27,7 @@ func users(s *Semaphore) int {
 func met(s *Semaphore) bool {
 	queues.Lock()
 	defer queues.Unlock()
-	q := queues.of[queueKey{s.pool(), s.name}]
+	q := queues.of[queueKey{s.pool(), s.name, 1}]
 	return q != nil && q.met.Load() != nil
 }
 

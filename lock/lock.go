@@ -146,19 +146,19 @@ var errNoFunc = errors.New("the function is nil")
 // locked calls f in a transaction that is to lock the rows with the keys, in the order of which they are waited for in this
 // process, again and again as long as the database refuses it on account of others.
 func (u *Updater[T]) locked(ctx context.Context, keys []row.Key, f func(context.Context, *session.Tx, *row.Lock) error) error {
-	if err := u.table.VerifyFor(ctx, u.lock); err != nil {
+	if err := u.table.VerifyFor(ctx, u.lock.Locking); err != nil {
 		return err
 	}
 	return u.table.Attempt(ctx, u.table.Attempts, func() error {
 		start := time.Now()
+		turns := u.table.Pool.Turns()
+		defer turns.End()
 		for _, key := range keys {
-			done, err := u.table.Pool.Queue(ctx, u.table.Mapping.Table, key, u.waiting, u.lock.Until(start).Wait)
-			if err != nil {
+			if err := turns.Wait(ctx, u.table.Mapping.Table, key, u.waiting, u.lock.Until(start).Wait); err != nil {
 				return err
 			}
-			defer done()
 		}
-		o := session.TxOptions{}
+		o := session.TxOptions{Turns: turns}
 		if !u.table.Pool.InTransaction(ctx) {
 			o.Wait = u.lock.Until(start).Wait
 		}
@@ -178,10 +178,13 @@ func (u *Updater[T]) change(ctx context.Context, tx *session.Tx, r *row.Row[T], 
 	return u.write(ctx, tx, r, tx.Statements() != sent)
 }
 
-// write writes a row that a function has changed. If that has used the transaction, it can have changed this very row in
-// it, which writing would undo.
+// write writes a row that a function has changed. If the transaction was used meanwhile, this very row can have been changed
+// in it, which writing would undo.
 func (u *Updater[T]) write(ctx context.Context, tx *session.Tx, r *row.Row[T], used bool) (err error) {
-	if used && !r.Unchanged() {
+	switch {
+	case used && r.Unchanged():
+		err = r.Refresh(ctx, tx)
+	case used:
 		err = r.Untouched(ctx, tx)
 	}
 	if err == nil {

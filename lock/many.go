@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/raceproof/raceproof/internal/row"
 	"github.com/raceproof/raceproof/internal/session"
@@ -20,7 +21,8 @@ import (
 // It is one transaction, or part of the context's, for which all holds that is said of Update: change is called again if the
 // database refuses the transaction, and an error that does not wrap raceproof.ErrCommitUnknown means that nothing was
 // changed. If there is no row for one of the keys, the error wraps raceproof.ErrNotFound and names the key, and change is
-// not called. No keys, and two of the same row, are errors. The pointers are not to be kept, and not to be exchanged in the
+// not called. No keys, and two of the same row, are errors. So is it, raceproof.ErrConflict, if the writing of
+// one row changes another of them, by a trigger, that is still to be written. The pointers are not to be kept, and not to be exchanged in the
 // slice.
 func (u *Updater[T]) UpdateMany(ctx context.Context, keys []any, change func(ctx context.Context, rows []*T) error) ([]T, error) {
 	if u.err != nil {
@@ -61,8 +63,9 @@ func (u *Updater[T]) updateMany(ctx context.Context, given []any, change func(co
 	}
 	err = u.locked(ctx, sorted, func(ctx context.Context, tx *session.Tx, l *row.Lock) error {
 		rows = make([]*row.Row[T], len(keys))
+		start := time.Now()
 		for _, n := range order {
-			if rows[n], err = u.table.Lock(ctx, tx, keys[n], l); err != nil {
+			if rows[n], err = u.table.Lock(ctx, tx, keys[n], l.Until(start)); err != nil {
 				return fmt.Errorf("key %v: %w", keys[n], err)
 			}
 		}
@@ -104,9 +107,9 @@ func (u *Updater[T]) changeMany(ctx context.Context, tx *session.Tx, rows []*row
 		}
 	}
 	tx.CloseRows(ctx)
-	used := tx.Statements() != sent
 	for _, r := range rows {
-		if err := u.write(ctx, tx, r, used); err != nil {
+		// What was written before it can have changed it by a trigger.
+		if err := u.write(ctx, tx, r, tx.Statements() != sent); err != nil {
 			return err
 		}
 	}

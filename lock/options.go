@@ -36,7 +36,9 @@ func (s Strength) String() string { return dialect.Strength(s).String() }
 // that keeps others from changing the row, waited for until the context ends. What the database does not have is an error
 // that wraps raceproof.ErrUnsupported, before anything is locked; nothing else is done in its place.
 type Options struct {
-	// NoWait: if somebody else holds a lock that is in the way, the error is raceproof.ErrLocked, at once.
+	// NoWait: if somebody else holds a lock of the row that is in the way, the error is raceproof.ErrLocked, at once; also if
+	// as many callers of this process as get to the database at a time are at it. On PostgreSQL a lock of the whole table
+	// (ALTER TABLE, LOCK TABLE) is waited for all the same.
 	NoWait bool
 
 	// SkipLocked: SelectWhere leaves out rows that somebody else has locked. Where it is a key that says which row is wanted,
@@ -44,7 +46,9 @@ type Options struct {
 	SkipLocked bool
 
 	// WaitAtMost is how long the lock is waited for, and then the error is raceproof.ErrLocked; 0 is until the context ends.
-	// Unlike an end of the context this does not end what the context is for. On MariaDB, which counts in seconds,
+	// Unlike an end of the context this does not end what the context is for. It is counted for each attempt, if a database
+	// refuses one on account of others, and by SelectWhere for each row. On PostgreSQL a lock_timeout that was set in the
+	// transaction by hand does not hold beside it, and is lost. On MariaDB, which counts in seconds,
 	// it must be whole seconds; there the time that was spent waiting for other callers in this process is taken off, and what
 	// is left is rounded up. Not on MySQL. Of NoWait, SkipLocked and WaitAtMost there can be one.
 	WaitAtMost time.Duration

@@ -120,14 +120,14 @@ func prepare[T any](ctx context.Context, db *raceproof.DB, table *raceproof.Tabl
 	case tx.ReadOnly():
 		return nil, nil, nil, fmt.Errorf("%w: to lock in a read-only transaction", raceproof.ErrUnsupported)
 	}
-	return t, l, tx, t.VerifyFor(ctx, l)
+	return t, l, tx, t.VerifyFor(ctx, l.Locking)
 }
 
-// inside calls f to lock rows in a caller's transaction, which must be left as it was if that fails. A lock whose time is
-// limited has a level of its own already where errors abort one.
+// inside calls f to lock rows in a caller's transaction, which must be left as it was if that fails: where errors abort it,
+// and where something was written. A lock whose time is limited has a level of its own already where errors abort one.
 func inside[T any](ctx context.Context, t *row.Table[T], tx *session.Tx, l *row.Lock, f func(context.Context, *session.Tx) error) error {
 	return t.Attempt(ctx, t.Attempts, func() error {
-		if t.Pool.Dialect().ErrorsAbort && l.AtMost == 0 {
+		if t.Pool.Dialect().ErrorsAbort && l.AtMost == 0 || l.First {
 			return t.Pool.Transact(ctx, f)
 		}
 		return f(ctx, tx)

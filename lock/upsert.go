@@ -3,8 +3,10 @@ package lock
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/raceproof/raceproof"
+	"github.com/raceproof/raceproof/internal/dialect"
 	"github.com/raceproof/raceproof/internal/row"
 	"github.com/raceproof/raceproof/internal/session"
 )
@@ -18,6 +20,10 @@ import (
 // inserted first and only then looked for. On MariaDB and MySQL to lock a missing row would lock the gap that it is to be
 // inserted into, for all who look, and then they would wait for each other. create can have been called though somebody
 // else's row is what was found, so it should only compute.
+//
+// Within a transaction on MariaDB and MySQL the row is not looked for first, since that would lock the gap to the end of it:
+// create is called though the row is there, and what it makes must be such that it could be inserted; and if the DSN says
+// clientFoundRows=true, UPDATE triggers of the row that is there are called though nothing in it has changed yet.
 //
 // What is said of Update holds here too, but for raceproof.ErrNotFound. The key must be unique, as an index says. If it is
 // another unique column that the new row shares with one, the error is the database's, and nothing is changed.
@@ -51,6 +57,13 @@ func (u *Updater[T]) upsert(ctx context.Context, key any, create, change racepro
 	k, err := u.table.NewKey(key)
 	if err != nil {
 		return nil, err
+	}
+	if u.lock.None {
+		// An INSERT has no NOWAIT, so that it needs a limit.
+		limited := dialect.Locking{Wait: dialect.Wait{AtMost: time.Second}}
+		if err := u.table.VerifyFor(ctx, limited); err != nil {
+			return nil, err
+		}
 	}
 	err = u.locked(ctx, []row.Key{k}, func(ctx context.Context, tx *session.Tx, l *row.Lock) error {
 		if r, err = u.table.LockOrCreate(ctx, tx, k, l, create); err != nil {

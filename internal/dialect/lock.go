@@ -91,13 +91,18 @@ func (d *Dialect) CheckLocking(l Locking) error {
 
 // CheckServer is CheckLocking for what depends on the server, whose settings are those of a connection.
 func (d *Dialect) CheckServer(l Locking, settings map[string]string) error {
-	if l.AtMost == 0 || d.waitsLacks == nil {
+	shared := l.Strength == Share && (l.None || l.SkipLocked)
+	if d.waitsLacks == nil || l.AtMost == 0 && !shared {
 		return nil
 	}
-	if server := d.waitsLacks(settings); server != "" {
+	switch server := d.waitsLacks(settings); {
+	case server == "":
+		return nil
+	case shared:
+		return fmt.Errorf("%s does not take NOWAIT and SKIP LOCKED with LOCK IN SHARE MODE", server)
+	default:
 		return fmt.Errorf("%s has no limit for how long a statement waits for a lock", server)
 	}
-	return nil
 }
 
 // LockText returns the end of a SELECT that locks its rows as it is asked to, and waits for what is left of its time.

@@ -17,7 +17,11 @@ func TestServerWithoutLimit(t *testing.T) {
 	limited := dialect.Locking{Wait: dialect.Wait{AtMost: time.Second}}
 	assert.NoError(t, d.CheckServer(limited, map[string]string{"version": "10.11.19-MariaDB-0+deb12u1"}))
 	assert.ErrorContains(t, d.CheckServer(limited, map[string]string{"version": "8.4.3"}), "MySQL 8.4.3 has no limit")
-	assert.NoError(t, d.CheckServer(dialect.Locking{Wait: dialect.Wait{None: true}}, map[string]string{"version": "8.4.3"}))
+	unwaited := dialect.Locking{Wait: dialect.Wait{None: true}}
+	assert.NoError(t, d.CheckServer(unwaited, map[string]string{"version": "8.4.3"}))
+	unwaited.Strength = dialect.Share
+	assert.ErrorContains(t, d.CheckServer(unwaited, map[string]string{"version": "8.4.3"}), "does not take NOWAIT")
+	assert.NoError(t, d.CheckServer(unwaited, map[string]string{"version": "11.4.2-MariaDB"}))
 }
 
 func TestLockText(t *testing.T) {

@@ -17,20 +17,31 @@ type queue struct {
 	users int // who hold a place or wait for one; guarded by the mutex of the Queues
 }
 
-// An Outcome is what has become of a wish for a place.
-type Outcome int
-
-// The outcomes. Only who was Served holds a place.
-const (
-	Served Outcome = iota
-	Left           // the context ended first
-	Full           // as many wait as may
-)
-
 // Acquire waits for one of the places of a key, of which there are limit, behind at most bound others who wait already. A
 // caller who finds a place gets it, even if its context has ended.
 func (q *Queues[K]) Acquire(ctx context.Context, key K, limit, bound int) Outcome {
+	one := q.join(key)
+	outcome := one.acquire(ctx, limit, bound)
+	if outcome != Served {
+		q.leave(key, one)
+	}
+	return outcome
+}
+
+// TryAcquire takes one of the places of a key if there is one, and reports whether it did.
+func (q *Queues[K]) TryAcquire(key K, limit int) bool {
+	one := q.join(key)
+	taken := one.Semaphore.TryAcquire(limit)
+	if !taken {
+		q.leave(key, one)
+	}
+	return taken
+}
+
+// join returns the semaphore of a key, which is there until it is left.
+func (q *Queues[K]) join(key K) *queue {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	one := q.all[key]
 	if one == nil {
 		if q.all == nil {
@@ -39,17 +50,8 @@ func (q *Queues[K]) Acquire(ctx context.Context, key K, limit, bound int) Outcom
 		one = &queue{}
 		q.all[key] = one
 	}
-	if one.users >= limit && one.users-limit >= bound { // the sum could overflow
-		q.mu.Unlock()
-		return Full
-	}
 	one.users++
-	q.mu.Unlock()
-	if one.Semaphore.Acquire(ctx, limit) {
-		return Served
-	}
-	q.leave(key, one)
-	return Left
+	return one
 }
 
 // Release gives a place of a key to whoever has waited for it longest, or leaves it free.

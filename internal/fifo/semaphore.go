@@ -4,6 +4,7 @@ package fifo
 
 import (
 	"context"
+	"math"
 	"sync"
 )
 
@@ -43,10 +44,29 @@ func (s *Semaphore) take(limit int) bool {
 // first it returns false, and the caller holds nothing. A caller that finds a place gets it even if its context has
 // ended. The limit can differ from call to call; those who wait get a place when one is released.
 func (s *Semaphore) Acquire(ctx context.Context, limit int) bool {
+	return s.acquire(ctx, limit, math.MaxInt) == Served
+}
+
+// An Outcome is what has become of a wish for a place.
+type Outcome int
+
+// The outcomes. Only who was Served holds a place.
+const (
+	Served Outcome = iota
+	Left           // the context ended first
+	Full           // as many wait as may
+)
+
+// acquire is Acquire behind at most bound others who wait.
+func (s *Semaphore) acquire(ctx context.Context, limit, bound int) Outcome {
 	s.mu.Lock()
 	if s.take(limit) {
 		s.mu.Unlock()
-		return true
+		return Served
+	}
+	if s.waiting >= bound {
+		s.mu.Unlock()
+		return Full
 	}
 	w := &waiter{ready: make(chan struct{}), prev: s.last}
 	if s.last != nil {
@@ -60,7 +80,7 @@ func (s *Semaphore) Acquire(ctx context.Context, limit int) bool {
 
 	select {
 	case <-w.ready:
-		return true
+		return Served
 	case <-ctx.Done():
 	}
 	s.mu.Lock()
@@ -74,7 +94,7 @@ func (s *Semaphore) Acquire(ctx context.Context, limit int) bool {
 		s.remove(w)
 		s.mu.Unlock()
 	}
-	return false
+	return Left
 }
 
 // Release hands the place to the waiter that came first, or leaves it free.

@@ -17,14 +17,14 @@ const createdAtMost = 16
 // LockOrCreate locks the row with the key, or inserts the one that create makes, and locks that. It looks for the row only
 // once it has tried to insert it: where gaps are locked two who have looked in vain would wait for each other's gap.
 func (t *Table[T]) LockOrCreate(ctx context.Context, tx *session.Tx, key Key, l *Lock, create raceproof.Func[T]) (*Row[T], error) {
-	created, err := t.make(ctx, key, create)
+	created, err := t.make(ctx, tx, key, create)
 	if err != nil {
 		return nil, err
 	}
 	quietly := true
 	start := time.Now()
 	for range createdAtMost {
-		err := t.insert(ctx, tx, created, quietly, l.Until(start))
+		inserted, err := t.insert(ctx, tx, created, quietly, l.Until(start))
 		if err != nil && !t.Pool.Dialect().IsDuplicate(err) {
 			return nil, err
 		}
@@ -34,19 +34,24 @@ func (t *Table[T]) LockOrCreate(ctx context.Context, tx *session.Tx, key Key, l 
 			return r, notThere
 		case err != nil:
 			return nil, err // it is another row that is in the way, and not the same with all of its unique columns
+		case inserted:
+			return nil, errElsewhere
 		}
 		quietly = !t.Pool.Dialect().SkipsAny // the database says which other row is in the way
 	}
-	return nil, fmt.Errorf("%w: the row is there and gone again and again", raceproof.ErrConflict)
+	return nil, fmt.Errorf("%w: the row is there and gone again and again, or a trigger keeps it from being inserted", raceproof.ErrConflict)
 }
 
+var errElsewhere = errors.New("the row that was inserted is not found by its key: the database, or a trigger, has given it another one")
+
 // make returns the row that create makes for a key.
-func (t *Table[T]) make(ctx context.Context, key Key, create raceproof.Func[T]) (*T, error) {
+func (t *Table[T]) make(ctx context.Context, tx *session.Tx, key Key, create raceproof.Func[T]) (*T, error) {
 	value := new(T)
 	t.setKey(value, key)
 	if err := create(ctx, value); err != nil {
 		return nil, &FuncError{err}
 	}
+	tx.CloseRows(ctx)
 	made, err := t.keyOf(value)
 	if err != nil {
 		return nil, err
@@ -67,9 +72,10 @@ func (t *Table[T]) make(ctx context.Context, key Key, create raceproof.Func[T]) 
 // also end its waits for what is free again in a moment.
 const atOnce = 10 * time.Millisecond
 
-// insert inserts a row. If it is to do so quietly, nothing happens if there is a row with the key. It waits for somebody else
-// who inserts the same as it would for the lock.
-func (t *Table[T]) insert(ctx context.Context, tx *session.Tx, value *T, quietly bool, l *Lock) error {
+// insert inserts a row, and reports whether it did. If it is to do so quietly, nothing happens if there is a row with the
+// key. It waits for somebody else who inserts the same as it would for the lock.
+func (t *Table[T]) insert(ctx context.Context, tx *session.Tx, value *T, quietly bool, l *Lock) (inserted bool, err error) {
+	d := t.Pool.Dialect()
 	s := t.sql().Add("INSERT INTO ").Name(t.Table).Add(" (").Append(t.columns).Add(") VALUES (")
 	v := reflect.ValueOf(value).Elem()
 	for i := range t.Columns {
@@ -82,18 +88,27 @@ func (t *Table[T]) insert(ctx context.Context, tx *session.Tx, value *T, quietly
 	if quietly {
 		s.UnlessThere(t.keyNames())
 	}
-	statement, w := locking(s), l.Wait
-	statement.Limited, statement.AtMost, statement.Unwaited = w.Limited(), w.AtMost, w.None
+	statement, w := l.waits(ctx, s.Statement()), l.Wait
 	if w.None {
 		w.AtMost = atOnce
 	}
 	change := func(ctx context.Context, tx *session.Tx) error {
-		_, err := tx.Change(ctx, statement)
+		n, err := tx.Change(ctx, statement)
+		if inserted = err == nil && n == 1; err == nil && !inserted && d.SkipsAny {
+			err = errThere
+		}
 		return err
 	}
-	if !t.Pool.Dialect().ErrorsAbort {
-		return change(ctx, tx)
+	if !d.ErrorsAbort && !d.SkipsAny {
+		return inserted, change(ctx, tx)
 	}
-	// It can fail though it is quiet: PostgreSQL meets a row that is inserted at the same time in the index of another column.
-	return t.Pool.TransactWith(ctx, session.TxOptions{Wait: w}, change)
+	// PostgreSQL can fail though it is quiet: it meets a row that is inserted at the same time in the index of another column.
+	// MariaDB has updated the row that is there, with what triggers make of that; it is taken back, and the lock stays.
+	err = t.Pool.TransactWith(ctx, session.TxOptions{Wait: w}, change)
+	if err == errThere {
+		err = nil
+	}
+	return inserted && err == nil, err
 }
+
+var errThere = errors.New("the row is there")

@@ -82,8 +82,12 @@ func (t *Table[T]) keyOf(value *T) (Key, error) {
 func (t *Table[T]) setKey(value *T, key Key) {
 	v := reflect.ValueOf(value).Elem()
 	for i, column := range t.Key {
+		part := key[i]
+		if b, ok := part.([]byte); ok {
+			part = slices.Clone(b) // the key stays what it is, whatever becomes of the row
+		}
 		if t.Columns[column].Kind != mapping.Other {
-			set(t.Columns[column].Field(v), reflect.ValueOf(key[i]))
+			set(t.Columns[column].Field(v), reflect.ValueOf(part))
 		}
 	}
 }
@@ -101,6 +105,8 @@ func set(field, v reflect.Value) {
 		field.SetInt(v.Int())
 	case field.CanUint() && v.CanInt() && v.Int() >= 0 && !field.OverflowUint(uint64(v.Int())):
 		field.SetUint(uint64(v.Int()))
+	case field.CanFloat() && v.CanFloat():
+		field.SetFloat(v.Float())
 	case field.Kind() == v.Kind() && v.CanConvert(field.Type()) && !field.CanInt():
 		field.Set(v.Convert(field.Type()))
 	}

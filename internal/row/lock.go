@@ -30,11 +30,11 @@ func (t *Table[T]) NewLock(l dialect.Locking) (*Lock, error) {
 }
 
 // VerifyFor is Verify for those who take a lock: also of the server it is known only now what it has.
-func (t *Table[T]) VerifyFor(ctx context.Context, l *Lock) error {
+func (t *Table[T]) VerifyFor(ctx context.Context, l dialect.Locking) error {
 	if err := t.Verify(ctx); err != nil {
 		return err
 	}
-	if err := t.Pool.CheckServer(l.Locking); err != nil {
+	if err := t.Pool.CheckServer(l); err != nil {
 		return fmt.Errorf("%w: %w", raceproof.ErrUnsupported, err)
 	}
 	return nil
@@ -52,12 +52,24 @@ func (l *Lock) Until(start time.Time) *Lock {
 
 // selectsLocked returns the SELECT with the end that makes it lock its rows.
 func (t *Table[T]) selectsLocked(ctx context.Context, s dialect.Statement, l *Lock) dialect.Statement {
-	text := l.text
-	if deadline, ok := ctx.Deadline(); l.AtMost > 0 && (!ok || time.Until(deadline) > l.AtMost) {
-		text = t.Pool.Dialect().LockText(l.Locking, l.AtMost)
+	s = l.waits(ctx, s)
+	if s.AtMost > 0 {
+		s.Text += t.Pool.Dialect().LockText(l.Locking, l.AtMost)
+	} else {
+		s.Text += l.text
 	}
-	s.Text += text
-	s.Locks, s.Limited = true, l.Limited()
+	return s
+}
+
+// waits returns the statement with how long it waits for locks. If the context ends before that, it is not what its caller
+// has said that is over.
+func (l *Lock) waits(ctx context.Context, s dialect.Statement) dialect.Statement {
+	s.Locks = true
+	if deadline, ok := ctx.Deadline(); l.AtMost > 0 && (!ok || time.Until(deadline) > l.AtMost) {
+		s.AtMost = l.AtMost
+	}
+	s.Unwaited = l.None
+	s.Limited = l.None || s.AtMost > 0
 	return s
 }
 
@@ -146,8 +158,7 @@ func (t *Table[T]) touch(ctx context.Context, tx *session.Tx, key Key, l *Lock) 
 	s := t.sql().Add("UPDATE ").Name(t.Table).Add(" SET ").Name(t.Counter).Add(" = ").Name(t.Counter).Add(" + 1 WHERE ")
 	t.HasKey(s, key)
 	s.Add(" AND ").Name(t.Counter).Add(" < ").Integer(int64(math.MaxInt64))
-	statement := locking(s)
-	statement.Limited, statement.AtMost = l.Limited(), l.AtMost
+	statement := l.waits(ctx, s.Statement())
 	for range 2 {
 		switch n, err := tx.Change(ctx, statement); {
 		case err != nil:

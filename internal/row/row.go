@@ -245,6 +245,15 @@ func (r *Row[T]) Untouched(ctx context.Context, q session.Querier) error {
 	return err
 }
 
+// Refresh reads the row as it is now: the function has left it as it was, but can have changed it by other means.
+func (r *Row[T]) Refresh(ctx context.Context, q session.Querier) error {
+	err := r.read(ctx, q, r.table.selects(r.key, true))
+	if errors.Is(err, raceproof.ErrNotFound) {
+		err = ErrStale
+	}
+	return err
+}
+
 // Unchanged tells whether Apply left nothing to write.
 func (r *Row[T]) Unchanged() bool { return len(r.changed) == 0 }
 

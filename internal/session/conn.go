@@ -20,6 +20,7 @@ type Conn struct {
 	*sqlx.Conn
 	pool     *Pool
 	turn     bool                 // it holds the pool's turn to write
+	reads    bool                 // and only reads
 	keepable bool                 // it may be kept after its use
 	since    time.Time            // when it was taken out of the pool
 	used     time.Time            // when it was kept
@@ -41,8 +42,8 @@ func (c *Conn) release() {
 	c.endSpan()
 	p, turn := c.pool, c.turn
 	if turn {
-		defer p.writers.Unlock()
-		c.turn = false
+		defer p.endTurn(c.reads)
+		c.turn, c.reads = false, false
 	}
 	if c.seated {
 		defer p.seats.Release()

@@ -25,6 +25,7 @@ type Pool struct {
 	// writers stands in front of a database that has one write lock: the writers of this process wait here, first come
 	// first served and without a connection, instead of polling for the lock, where the unlucky wait for seconds.
 	writers fifo.Mutex
+	readers atomic.Int32 // who have the turn to read, or look for it
 	kept    keeper
 	shut    atomic.Bool
 
@@ -173,14 +174,14 @@ func (p *Pool) acquire(ctx, patience context.Context, a access) (c *Conn, err er
 	case a == viewing:
 	case a == reading:
 		turn = p.takeIdle()
-	case p.writers.Lock(patience):
+	case p.writers.Lock(patience) || p.readers.Load() > 0 && p.outlast(ctx, patience):
 		turn = true
 	default:
 		return nil, fmt.Errorf("%w: by the writers before it: %w", ErrLocked, impatience(ctx, patience))
 	}
 	defer func() {
 		if turn && c == nil { // also if a hook of the service's, called by the driver, has panicked
-			p.writers.Unlock()
+			p.endTurn(a == reading)
 		}
 	}()
 	if !turn {
@@ -189,7 +190,7 @@ func (p *Pool) acquire(ctx, patience context.Context, a access) (c *Conn, err er
 	if c, err = p.take(ctx); err != nil {
 		return nil, err
 	}
-	c.turn, c.keepable = true, p.prepares
+	c.turn, c.reads, c.keepable = true, a == reading, p.prepares
 	return c, nil
 }
 
@@ -214,15 +215,38 @@ func (p *Pool) takeSeat(ctx context.Context) (c *Conn, err error) {
 
 // takeIdle takes the writers' turn if nobody wants it and they have left a connection.
 func (p *Pool) takeIdle() bool {
-	if !p.writers.TryLock() {
-		return false
-	}
-	if p.kept.empty() {
+	p.readers.Add(1)
+	if p.writers.TryLock() {
+		if !p.kept.empty() {
+			return true
+		}
 		p.writers.Unlock()
+	}
+	p.readers.Add(-1)
+	return false
+}
+
+// endTurn gives the turn to write, or to read in the place of a writer, to whoever is next.
+func (p *Pool) endTurn(reads bool) {
+	p.writers.Unlock()
+	if reads {
+		p.readers.Add(-1)
+	}
+}
+
+// outlast waits for the turn of a reader, which is over at once and keeps nobody from writing, for one who does not want to
+// wait for writers.
+func (p *Pool) outlast(ctx, patience context.Context) bool {
+	if ctx.Err() != nil || patience.Err() == nil {
 		return false
 	}
-	return true
+	ctx, cancel := context.WithTimeout(ctx, readersTurn)
+	defer cancel()
+	return p.writers.Lock(ctx)
 }
+
+// readersTurn is far longer than a turn that reads a row.
+const readersTurn = 100 * time.Millisecond
 
 func (p *Pool) connect(ctx context.Context) (*Conn, error) {
 	conn, err := p.connx(ctx)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/raceproof/raceproof/internal/dialect"
 	"github.com/raceproof/raceproof/internal/fifo"
@@ -32,11 +31,21 @@ func (p *Pool) atOnce() int {
 	return max(n, 1)
 }
 
-// Queue waits until it is the caller's turn to ask the database for the lock of a row, behind at most bound others of this
-// process, and returns the function that ends it. Within a transaction nobody waits here: a connection is held already.
-func (p *Pool) Queue(ctx context.Context, table string, key []any, bound int, w dialect.Wait) (done func(), err error) {
+// Turns are those of one caller to ask the database for the locks of rows. They are to be ended.
+type Turns struct {
+	pool *Pool
+	rows []rowKey
+}
+
+// Turns returns none.
+func (p *Pool) Turns() *Turns { return &Turns{pool: p} }
+
+// Wait waits until it is the caller's turn, behind at most bound others of this process. Within a transaction nobody waits
+// here: a connection is held already.
+func (t *Turns) Wait(ctx context.Context, table string, key []any, bound int, w dialect.Wait) error {
+	p := t.pool
 	if p.InTransaction(ctx) {
-		return func() {}, nil
+		return nil
 	}
 	row := rowKey{table: table}
 	if n, ok := key[0].(int64); ok && len(key) == 1 {
@@ -44,16 +53,28 @@ func (p *Pool) Queue(ctx context.Context, table string, key []any, bound int, w 
 	} else {
 		row.text = fmt.Sprintf("%#v", key)
 	}
-	if w.None {
-		bound = math.MaxInt // he does not wait, so that there cannot be too many of him
-	}
 	patience, enough := patienceOf(ctx, w)
 	defer enough()
-	switch p.rows.Acquire(patience, row, p.atOnce(), bound) {
-	case fifo.Left:
-		return nil, fmt.Errorf("%w: by the callers before it: %w", ErrLocked, impatience(ctx, patience))
-	case fifo.Full:
-		return nil, fmt.Errorf("%w: %d for one row", ErrOverloaded, bound)
+	outcome := fifo.Left
+	if !w.None { // else he is none of those who wait
+		outcome = p.rows.Acquire(patience, row, p.atOnce(), bound)
+	} else if p.rows.TryAcquire(row, p.atOnce()) {
+		outcome = fifo.Served
 	}
-	return func() { p.rows.Release(row) }, nil
+	switch outcome {
+	case fifo.Left:
+		return fmt.Errorf("%w: by the callers before it: %w", ErrLocked, impatience(ctx, patience))
+	case fifo.Full:
+		return fmt.Errorf("%w: %d for one row", ErrOverloaded, bound)
+	}
+	t.rows = append(t.rows, row)
+	return nil
+}
+
+// End gives the turns to whoever is next. It can be called more than once.
+func (t *Turns) End() {
+	for _, row := range t.rows {
+		t.pool.rows.Release(row)
+	}
+	t.rows = nil
 }

@@ -149,6 +149,9 @@ func (t *Tx) refusal(err error) error {
 		}
 		return &Refused{err, dialect.Conflict}
 	}
+	if t.failed != nil && !wraps(err, t.failed) {
+		err = fmt.Errorf("%w (because of: %w)", err, t.failed)
+	}
 	var busy error
 	for _, noted := range t.noted {
 		if !wraps(err, noted) {

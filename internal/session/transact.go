@@ -53,6 +53,10 @@ type TxOptions struct {
 	// Wait is how long the locks of this level are waited for: the one of a database that has only one, and those that the
 	// statements of a nested level want.
 	Wait dialect.Wait
+
+	// Turns are those that the transaction was waited for with. They end with it, before the hooks are called, which can want
+	// the same.
+	Turns *Turns
 }
 
 // ErrUnsupported is documented in the root package.
@@ -88,6 +92,9 @@ func (p *Pool) TransactWith(ctx context.Context, o TxOptions, f func(context.Con
 	t.deadline, _ = ctx.Deadline()
 	t.top = t
 	defer t.runHooks(ctx) // when the connection is back
+	if o.Turns != nil {
+		defer o.Turns.End()
+	}
 	defer c.release()
 	return t.refusal(t.do(ctx, f, t.commit, t.rollback))
 }

@@ -22,6 +22,7 @@ type transaction struct {
 	mu         sync.Mutex // one statement at a time
 	top        *Tx        // the innermost level that is open
 	over       error      // why no more statements are sent, nil while they are
+	failed     error      // what Fail was given
 	statements int        // how many were sent
 	lent       bool       // a caller's own statements were among them
 	doubtful   bool       // and some that can have ended the transaction without an error that was seen here
@@ -90,7 +91,7 @@ func guardedFor[R any](ctx context.Context, t *Tx, limited bool, statement func(
 		if d := t.conn.pool.dialect; t.over == nil && d.ErrorsAbort && d.FromServer(err) {
 			t.aborted = err
 		}
-		if limited && t.conn.pool.dialect.Classify(err) == dialect.Busy && !About(ctx) {
+		if limited && t.conn.pool.dialect.Classify(err) == dialect.Busy {
 			return result, fmt.Errorf("%w: %w", ErrLocked, err)
 		}
 		err = t.note(err, t.over != nil || t.aborted != nil && t.outer == nil)
@@ -161,12 +162,12 @@ func (t *Tx) Statements() int {
 }
 
 // Fail makes sure that the transaction is not committed, whatever its function makes of the error: nothing more is sent in
-// it, and that is what it ends with.
+// it, and what it ends with wraps that.
 func (t *Tx) Fail(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.over == nil {
-		t.over = err
+		t.over, t.failed = err, err
 	}
 }
 

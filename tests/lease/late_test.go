@@ -139,7 +139,7 @@ func TestSilentServer(t *testing.T) {
 		w.Proxy.On(world.IsAny, 1000, faultproxy.Withhold())
 		began := time.Now()
 		<-l.Context().Done()
-		assert.Less(t, time.Since(began), ttl)
+		assert.Less(t, time.Since(began), 2*ttl) // to the millisecond it is tested with a clock of its own
 		lost(t, context.Cause(l.Context()))
 		world.Until(t, "nothing is left", func() bool { return w.Pool.Stats().InUse == 0 })
 	}, onServers...)
