@@ -178,7 +178,7 @@ func TestContextEndsFirst(t *testing.T) {
 		_, rollback := w.Hold(7)
 		defer rollback()
 		for name, o := range map[string]lock.Options{"": {}, "WaitAtMost": {WaitAtMost: 30 * time.Second}, "UpdateFirst": {UpdateFirst: true, WaitAtMost: 30 * time.Second}} {
-			ctx, cancel := context.WithTimeoutCause(t.Context(), 60*time.Millisecond, errCause)
+			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errCause) // enough to come to the lock
 			start := time.Now()
 			_, err := lock.New(w.DB, world.Players, &o).Update(ctx, 7, add(1))
 			assert.Less(t, time.Since(start), slow, name)
