@@ -31,6 +31,7 @@ const (
 	childOf   = "RACEPROOF_LEASE_DATABASE"
 	childDSN  = "RACEPROOF_LEASE_DSN"
 	childName = "RACEPROOF_LEASE_NAME"
+	childTime = "RACEPROOF_LEASE_TIME" // the file of SQLite's false clock, if it has one
 )
 
 // child is what a process does that the tests stop and kill. It ends when its standard input does.
@@ -81,7 +82,7 @@ func openWired(d databases.Database, dsn string, w *wire) *sqlx.DB {
 		check(err)
 		pool = sqlx.NewDb(sql.OpenDB(connector), d.Driver)
 	default:
-		pool = sqlx.MustOpen(d.Driver, dsn)
+		pool = openSQLite(d, dsn, os.Getenv(childTime))
 	}
 	pool.SetMaxOpenConns(databases.Connections)
 	pool.SetMaxIdleConns(databases.Connections)

@@ -4,6 +4,7 @@ package lease_test
 
 import (
 	"context"
+	"flag"
 	"os"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	_ = mysql.SetLogger(&mysql.NopLogger{}) // broken connections are some of what the tests are about
+	check(flag.Set("test.parallel", "6"))   // unless the command line says otherwise: most of the time is spent waiting
 	os.Exit(databases.Main(m))
 }
 

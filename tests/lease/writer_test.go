@@ -151,6 +151,9 @@ func (w *writer) look(token int64) {
 	w.mu.Unlock()
 	err := l.Context().Err() != nil
 	cause := errors.Is(context.Cause(l.Context()), raceproof.ErrLeaseLost)
-	fence := errors.Is(w.db.Transact(context.Background(), l.Fence), raceproof.ErrLeaseLost)
-	fmt.Println("looked", token, err, cause, fence)
+	fence := raceproof.ErrLocked
+	for errors.Is(fence, raceproof.ErrLocked) { // SQLite's own waiting has no order, so that one can wait in vain
+		fence = w.db.Transact(context.Background(), l.Fence)
+	}
+	fmt.Println("looked", token, err, cause, errors.Is(fence, raceproof.ErrLeaseLost))
 }
