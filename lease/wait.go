@@ -149,8 +149,10 @@ func (c *claim) waited(ctx context.Context, q *queue, err error) error {
 		return fmt.Errorf("%w: %w", held, ended)
 	}
 	if err == nil { // somebody else of this process looks
-		err = fmt.Errorf("%w: others of this process wait for it", raceproof.ErrLocked)
-		return c.about(fmt.Errorf("%w: %w", err, ended))
+		err = c.about(fmt.Errorf("%w: others of this process wait for it", raceproof.ErrLocked))
 	}
-	return err
+	if errors.Is(err, ctx.Err()) && errors.Is(err, context.Cause(ctx)) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, ended) // it can be of a look before the pause in which the context has ended
 }
