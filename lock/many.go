@@ -21,9 +21,9 @@ import (
 // It is one transaction, or part of the context's, for which all holds that is said of Update: change is called again if the
 // database refuses the transaction, and an error that does not wrap raceproof.ErrCommitUnknown means that nothing was
 // changed. If there is no row for one of the keys, the error wraps raceproof.ErrNotFound and names the key, and change is
-// not called. No keys, and two of the same row, are errors. So is it, raceproof.ErrConflict, if the writing of
-// one row changes another of them, by a trigger, that is still to be written. The pointers are not to be kept, and not to be exchanged in the
-// slice.
+// not called. No keys, and two of the same row, are errors. If the writing of one row changes another one of them by a
+// trigger, that is raceproof.ErrConflict as long as the other is still to be written; if it was written before, the change
+// stays, and is not in what is returned. The pointers are not to be kept, and not to be exchanged in the slice.
 func (u *Updater[T]) UpdateMany(ctx context.Context, keys []any, change func(ctx context.Context, rows []*T) error) ([]T, error) {
 	if u.err != nil {
 		return nil, u.err

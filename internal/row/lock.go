@@ -15,7 +15,8 @@ import (
 // A Lock says how rows of a table are locked.
 type Lock struct {
 	dialect.Locking
-	text string // the end of a SELECT that locks like that, if there is no limit on the time
+	text   string // the end of a SELECT that locks like that, if there is no limit on the time
+	atOnce string // the same without waiting
 }
 
 // NewLock returns an error that wraps raceproof.ErrUnsupported if the table's database cannot lock as it is asked to.
@@ -26,7 +27,9 @@ func (t *Table[T]) NewLock(l dialect.Locking) (*Lock, error) {
 	if l.First && t.Counter == "" {
 		return nil, fmt.Errorf("%w: UpdateFirst needs a version column, to have something to update", raceproof.ErrUnsupported)
 	}
-	return &Lock{l, t.Pool.Dialect().LockText(l, 0)}, nil
+	unwaited := l
+	unwaited.Wait = dialect.Wait{None: true}
+	return &Lock{l, t.Pool.Dialect().LockText(l, 0), t.Pool.Dialect().LockText(unwaited, 0)}, nil
 }
 
 // VerifyFor is Verify for those who take a lock: also of the server it is known only now what it has.
@@ -46,7 +49,14 @@ func (l *Lock) Until(start time.Time) *Lock {
 		return l
 	}
 	rest := *l // its text is for when there is no limit
-	rest.AtMost = max(l.AtMost-time.Since(start), time.Nanosecond)
+	if rest.AtMost -= time.Since(start); rest.AtMost > 0 {
+		return &rest
+	}
+	if rest.AtMost = 0; l.First {
+		rest.AtMost = time.Nanosecond // an UPDATE cannot be told not to wait
+	} else {
+		rest.None, rest.text = true, l.atOnce
+	}
 	return &rest
 }
 

@@ -26,6 +26,7 @@ type Pool struct {
 	// first served and without a connection, instead of polling for the lock, where the unlucky wait for seconds.
 	writers fifo.Mutex
 	readers atomic.Int32 // who have the turn to read, or look for it
+	read    atomic.Int64 // how many have had it, or looked for it
 	kept    keeper
 	shut    atomic.Bool
 
@@ -174,7 +175,7 @@ func (p *Pool) acquire(ctx, patience context.Context, a access) (c *Conn, err er
 	case a == viewing:
 	case a == reading:
 		turn = p.takeIdle()
-	case p.writers.Lock(patience) || p.readers.Load() > 0 && p.outlast(ctx, patience):
+	case p.lockWriters(ctx, patience):
 		turn = true
 	default:
 		return nil, fmt.Errorf("%w: by the writers before it: %w", ErrLocked, impatience(ctx, patience))
@@ -216,6 +217,7 @@ func (p *Pool) takeSeat(ctx context.Context) (c *Conn, err error) {
 // takeIdle takes the writers' turn if nobody wants it and they have left a connection.
 func (p *Pool) takeIdle() bool {
 	p.readers.Add(1)
+	p.read.Add(1)
 	if p.writers.TryLock() {
 		if !p.kept.empty() {
 			return true
@@ -234,10 +236,14 @@ func (p *Pool) endTurn(reads bool) {
 	}
 }
 
-// outlast waits for the turn of a reader, which is over at once and keeps nobody from writing, for one who does not want to
-// wait for writers.
-func (p *Pool) outlast(ctx, patience context.Context) bool {
-	if ctx.Err() != nil || patience.Err() == nil {
+// lockWriters waits for the turn to write. Who does not want to wait for writers waits for the turn of a reader all the same,
+// which is over at once and keeps nobody from writing: also if it was over before it could be told whose turn it was.
+func (p *Pool) lockWriters(ctx, patience context.Context) bool {
+	reading, read := p.readers.Load() > 0, p.read.Load()
+	if p.writers.Lock(patience) {
+		return true
+	}
+	if ctx.Err() != nil || !reading && p.read.Load() == read {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, readersTurn)

@@ -105,3 +105,4 @@ func exec(ctx context.Context, w *world.World, statement string) error {
 }
 
 func isNotFound(err error) bool { return errors.Is(err, raceproof.ErrNotFound) }
+func isConflict(err error) bool { return errors.Is(err, raceproof.ErrConflict) }
