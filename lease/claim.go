@@ -57,7 +57,7 @@ func (s *named) newClaim(ctx context.Context) (*claim, error) {
 func (c *claim) try(ctx context.Context) (*Lease, error) {
 	err := c.look(ctx)
 	if err == nil {
-		err = c.resolve(ctx, func() error { return c.seize(ctx) })
+		err = c.resolve(ctx, ctx.Done() != nil, func() error { return c.seize(ctx) })
 	}
 	var held *HeldError
 	switch {
@@ -72,11 +72,13 @@ func (c *claim) try(ctx context.Context) (*Lease, error) {
 // lookAtMost bounds how long a server that is silent is listened to before it is asked again.
 const lookAtMost = 30 * time.Second
 
+var errSilent = errors.New("the database has not answered")
+
 // look returns a HeldError if there is certainly no place.
 func (c *claim) look(ctx context.Context) error {
 	if c.waits {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, lookAtMost) // others of this process wait behind it
+		ctx, cancel = context.WithTimeoutCause(ctx, lookAtMost, errSilent) // others of this process wait behind it
 		defer cancel()
 	}
 	var places []*place
@@ -84,6 +86,9 @@ func (c *claim) look(ctx context.Context) error {
 		places, err = c.read(ctx, q)
 		return err
 	})
+	if err != nil && context.Cause(ctx) == errSilent {
+		return fmt.Errorf("%w: %w", errSilent, err)
+	}
 	if err != nil {
 		return err
 	}

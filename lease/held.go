@@ -136,10 +136,10 @@ func (l *Lease) usable() error {
 // Inside a transaction of the DB it is raceproof.ErrNested, after Release ErrReleased. An error that wraps
 // raceproof.ErrLeaseLost means that the lease is over for good. After any other, and if ctx ends, the lease is held for as
 // long as it would have been, or longer: try again. On a DB that is closed the lease is lost.
-func (l *Lease) Renew(ctx context.Context) error { return l.renew(ctx, 0) }
+func (l *Lease) Renew(ctx context.Context) error { return l.renew(ctx, l.options.TTL) }
 
-// renew is Renew with a limit for how long an answer is waited for, if it is not 0, once a connection is had: who waits in a
-// queue for one must not lose his place.
+// renew is Renew with a limit for how long a connection and an answer are waited for, once it is its turn to have one: who
+// waits in a queue must not lose his place.
 func (l *Lease) renew(ctx context.Context, limit time.Duration) error {
 	if err := l.outside(ctx, "a lease is renewed in a transaction of its own"); err != nil {
 		return err
@@ -148,7 +148,7 @@ func (l *Lease) renew(ctx context.Context, limit time.Duration) error {
 		return err
 	}
 	var sent time.Time
-	n, err := l.change(ctx, limit, func() dialect.Statement {
+	n, _, err := l.change(ctx, limit, func() dialect.Statement {
 		sent = l.clock.Now()
 		return l.texts.renew(l.place, l.holder, l.options.TTL)
 	})
@@ -196,12 +196,15 @@ func (l *Lease) keep() {
 	}
 }
 
+// releaseAtMost bounds a Release whose context does not.
+const releaseAtMost = 30 * time.Second
+
 // Release gives the lease back: its renewals stop, its Context is cancelled with the cause ErrReleased, and somebody else
 // can have it at once. No goroutine is left behind, whatever Release returns. If it has no answer it asks again as long as
-// ctx lasts, and for the TTL at the most, so do not give it a context that has ended.
+// ctx lasts, for the TTL at the most, and for half a minute if ctx cannot end; do not give it a context that has ended.
 //
-// An error that wraps raceproof.ErrLeaseLost means that the lease had been lost before, and nothing of another's was touched;
-// ErrReleased, that it was released before; raceproof.ErrNested, that ctx carries a transaction of the DB, and then
+// An error that wraps raceproof.ErrLeaseLost means that the lease had been lost before, and nothing of another's was touched
+// (if an answer was lost in between, that cannot always be told from a release, and it is nil); ErrReleased, that it was released before; raceproof.ErrNested, that ctx carries a transaction of the DB, and then
 // nothing has happened. Any other means that the database could not be reached: the lease is not held any more by this
 // process, and free for others when the TTL is over.
 //
@@ -221,13 +224,17 @@ func (l *Lease) Release(ctx context.Context) error {
 	}
 	why := l.end(ErrReleased)
 	l.renewing.Wait()
-	ctx, cancel := context.WithTimeout(ctx, l.options.TTL) // after that there is nothing to release
+	ends, limit := ctx.Done() != nil, l.options.TTL // after that there is nothing to release
+	if !ends {
+		limit = min(limit, releaseAtMost)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	ours := false
-	err := l.resolve(ctx, func() error {
-		n, err := l.change(ctx, 0, func() dialect.Statement { return l.texts.release(l.place, l.holder) })
+	err := l.resolve(ctx, ends, func() error {
+		n, doubt, err := l.change(ctx, limit, func() dialect.Statement { return l.texts.release(l.place, l.holder) })
 		// If the answer is lost, and the row is not ours when it is asked for again, this is what has released it.
-		ours = ours || n == 1 || errors.Is(err, raceproof.ErrCommitUnknown)
+		ours = ours || n == 1 || doubt
 		return err
 	})
 	l.wake()

@@ -90,24 +90,23 @@ func (s *named) transact(ctx context.Context, f func(context.Context, *session.T
 // change sends a statement that is a transaction of its own, again as long as the database refuses it on account of others,
 // and returns how many rows it has changed. A process that is stopped can so not be stopped between it and its COMMIT, with
 // the row locked for as long as the server believes in the connection.
-// An answer is waited for for limit at the most, if that is not 0.
-func (s *named) change(ctx context.Context, limit time.Duration, statement func() dialect.Statement) (n int64, err error) {
+// An answer, and a connection once it is its turn to have one, is waited for for limit at the most. If the answer is lost
+// it is sent again, as it does the same again.
+func (s *named) change(ctx context.Context, limit time.Duration, statement func() dialect.Statement) (n int64, doubt bool, err error) {
 	err = s.pool().Attempts(session.DefaultPolicy).Do(ctx, func() (session.Verdict, error) {
-		err := s.pool().Write(ctx, true, func(q session.Querier) (err error) {
-			ctx, cancel := ctx, func() {}
-			if limit > 0 {
-				ctx, cancel = context.WithTimeout(ctx, limit)
-			}
+		err := s.pool().Write(session.Within(ctx, limit), true, func(q session.Querier) (err error) {
+			ctx, cancel := context.WithTimeout(ctx, limit)
 			defer cancel()
 			n, err = q.Change(ctx, statement())
 			return err
 		})
-		if s.dialect.Classify(err) == dialect.Conflict && !errors.Is(err, raceproof.ErrCommitUnknown) {
+		if unknown := errors.Is(err, raceproof.ErrCommitUnknown); unknown || s.dialect.Classify(err) == dialect.Conflict {
+			doubt = doubt || unknown
 			return session.Again, err
 		}
 		return session.Lateness(ctx, err), err
 	}, giveUp)
-	return n, err
+	return n, doubt, err
 }
 
 func giveUp(attempts int, last, ended error) error {
@@ -118,8 +117,9 @@ func giveUp(attempts int, last, ended error) error {
 const resolveAtMost = 64
 
 // resolve calls f, and again as long as it is not known what has become of a COMMIT of its: f begins with a write of a row
-// that it wrote then, so that it waits for such a COMMIT, and finds what that has done.
-func (s *named) resolve(ctx context.Context, f func() error) error {
+// that it wrote then, so that it waits for such a COMMIT, and finds what that has done. ends tells whether the caller's context
+// can end.
+func (s *named) resolve(ctx context.Context, ends bool, f func() error) error {
 	var pending error
 	attempts := 0
 	giveUp := func(_ int, last, ended error) error { return giveUp(attempts, last, ended) }
@@ -136,7 +136,7 @@ func (s *named) resolve(ctx context.Context, f func() error) error {
 		}
 		// The database cannot be asked, because it is being started again for example.
 		err = fmt.Errorf("%w; and then: %w", pending, err)
-		if errors.Is(err, raceproof.ErrClosed) || s.pool().Closed() || ctx.Done() == nil && attempts >= resolveAtMost {
+		if errors.Is(err, raceproof.ErrClosed) || s.pool().Closed() || !ends && attempts >= resolveAtMost {
 			return session.Final, giveUp(0, err, nil)
 		}
 		return session.Wait, err

@@ -96,7 +96,7 @@ func (c *claim) wait(ctx context.Context) (*Lease, error) {
 		switch {
 		case errors.As(err, &held):
 			q.met.Store(held)
-		case ctx.Err() != nil || !passes(err) && !errors.Is(err, context.DeadlineExceeded):
+		case ctx.Err() != nil || !passes(err) && !errors.Is(err, errSilent):
 			return nil, c.waited(ctx, q, err)
 		}
 		woken, ended := q.pause(ctx, until(held, pause))

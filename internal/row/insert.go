@@ -94,7 +94,8 @@ func (t *Table[T]) insert(ctx context.Context, tx *session.Tx, value *T, quietly
 	}
 	change := func(ctx context.Context, tx *session.Tx) error {
 		n, err := tx.Change(ctx, statement)
-		if inserted = err == nil && n == 1; err == nil && !inserted && d.SkipsAny {
+		inserted = err == nil && n == 1
+		if err == nil && n != 1 && d.SkipsAny {
 			err = errThere
 		}
 		return err
@@ -108,7 +109,8 @@ func (t *Table[T]) insert(ctx context.Context, tx *session.Tx, value *T, quietly
 	if err == errThere {
 		err = nil
 	}
-	return inserted && err == nil, err
+	// MariaDB counts a row that is there as one too, if it is told to count those that are found.
+	return inserted && err == nil && !(quietly && d.SkipsAny), err
 }
 
 var errThere = errors.New("the row is there")

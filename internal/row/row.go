@@ -337,6 +337,9 @@ func (t *Table[T]) Wrap(key any, err error) error {
 func (t *Table[T]) WrapAs(what string, err error) error {
 	var own *FuncError
 	if _, gaveUp := err.(*raceproof.RetryError); !gaveUp && errors.As(err, &own) {
+		if errors.Is(err, raceproof.ErrLeaseLost) && !errors.Is(own.Err, raceproof.ErrLeaseLost) {
+			return err // the function has hidden why its transaction could not be committed
+		}
 		return own.Err
 	}
 	switch t.Pool.Dialect().Classify(err) {

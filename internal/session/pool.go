@@ -188,7 +188,7 @@ func (p *Pool) acquire(ctx, patience context.Context, a access) (c *Conn, err er
 	if !turn {
 		return p.connect(ctx)
 	}
-	if c, err = p.take(ctx); err != nil {
+	if c, err = p.takeWithin(ctx); err != nil {
 		return nil, err
 	}
 	c.turn, c.reads, c.keepable = true, a == reading, p.prepares
@@ -207,11 +207,29 @@ func (p *Pool) takeSeat(ctx context.Context) (c *Conn, err error) {
 			p.seats.Release()
 		}
 	}()
-	if c, err = p.take(ctx); err != nil {
+	if c, err = p.takeWithin(ctx); err != nil {
 		return nil, err
 	}
 	c.seated = seated
 	return c, nil
+}
+
+// limitKey is for how long a connection is waited for once it is the caller's turn to have one.
+type limitKey struct{}
+
+// Within returns a context with which a connection is waited for for limit at the most once it is the caller's turn to have
+// one: he does not lose his place in a queue by it, and a server that does not answer does not keep him.
+func Within(ctx context.Context, limit time.Duration) context.Context {
+	return context.WithValue(ctx, limitKey{}, limit)
+}
+
+func (p *Pool) takeWithin(ctx context.Context) (*Conn, error) {
+	if limit, ok := ctx.Value(limitKey{}).(time.Duration); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	return p.take(ctx)
 }
 
 // takeIdle takes the writers' turn if nobody wants it and they have left a connection.
@@ -243,8 +261,11 @@ func (p *Pool) lockWriters(ctx, patience context.Context) bool {
 	if p.writers.Lock(patience) {
 		return true
 	}
-	if ctx.Err() != nil || !reading && p.read.Load() == read {
+	if ctx.Err() != nil {
 		return false
+	}
+	if !reading && p.read.Load() == read {
+		return p.writers.TryLock() // a place that was handed over to who had stopped waiting is free
 	}
 	ctx, cancel := context.WithTimeout(ctx, readersTurn)
 	defer cancel()

@@ -166,8 +166,11 @@ func (t *Tx) Statements() int {
 func (t *Tx) Fail(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.failed == nil {
+		t.failed = err
+	}
 	if t.over == nil {
-		t.over, t.failed = err, err
+		t.over = err
 	}
 }
 

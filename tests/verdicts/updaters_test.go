@@ -101,7 +101,7 @@ func TestSerializationFailureAtCommit(t *testing.T) {
 		}})
 		require.NoError(t, err)
 		assert.Equal(t, 2, calls)
-		assert.Equal(t, 2, commits())
+		assert.Equal(t, 1, commits(), "the row is read again behind what the function has sent, which is refused already")
 		assert.Equal(t, world.Player{ID: 7, Name: "Ada", Score: 2, Version: 1}, w.Row(7))
 		assert.Equal(t, world.Bob, w.Row(8))
 		w.Idle(w.Pool)
