@@ -57,7 +57,7 @@ func (s *named) newClaim(ctx context.Context) (*claim, error) {
 func (c *claim) try(ctx context.Context) (*Lease, error) {
 	err := c.look(ctx)
 	if err == nil {
-		err = c.resolve(ctx, ctx.Done() != nil, func() error { return c.seize(ctx) })
+		err = c.resolve(ctx, func() error { return c.seize(ctx) })
 	}
 	var held *HeldError
 	switch {

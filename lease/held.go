@@ -200,7 +200,7 @@ func (l *Lease) keep() {
 const releaseAtMost = 30 * time.Second
 
 // Release gives the lease back: its renewals stop, its Context is cancelled with the cause ErrReleased, and somebody else
-// can have it at once. No goroutine is left behind, whatever Release returns. If it has no answer it asks again as long as
+// can have it at once. No goroutine is left behind, whatever Release returns. If an answer is lost it asks again as long as
 // ctx lasts, for the TTL at the most, and for half a minute if ctx cannot end; do not give it a context that has ended.
 //
 // An error that wraps raceproof.ErrLeaseLost means that the lease had been lost before, and nothing of another's was touched
@@ -224,26 +224,20 @@ func (l *Lease) Release(ctx context.Context) error {
 	}
 	why := l.end(ErrReleased)
 	l.renewing.Wait()
-	ends, limit := ctx.Done() != nil, l.options.TTL // after that there is nothing to release
-	if !ends {
+	limit := l.options.TTL // after that there is nothing to release
+	if ctx.Done() == nil {
 		limit = min(limit, releaseAtMost)
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	ours := false
-	err := l.resolve(ctx, ends, func() error {
-		n, doubt, err := l.change(ctx, limit, func() dialect.Statement { return l.texts.release(l.place, l.holder) })
-		// If the answer is lost, and the row is not ours when it is asked for again, this is what has released it.
-		ours = ours || n == 1 || doubt
-		return err
-	})
+	n, doubt, err := l.change(ctx, limit, func() dialect.Statement { return l.texts.release(l.place, l.holder) })
 	l.wake()
 	switch {
 	case !errors.Is(why, ErrReleased):
 		return why
 	case err != nil:
 		return l.about(fmt.Errorf("release: %w", err))
-	case !ours:
+	case n == 0 && !doubt: // else it may be a statement whose answer was lost that has released it
 		return l.lost(errTaken)
 	}
 	return nil

@@ -117,9 +117,8 @@ func giveUp(attempts int, last, ended error) error {
 const resolveAtMost = 64
 
 // resolve calls f, and again as long as it is not known what has become of a COMMIT of its: f begins with a write of a row
-// that it wrote then, so that it waits for such a COMMIT, and finds what that has done. ends tells whether the caller's context
-// can end.
-func (s *named) resolve(ctx context.Context, ends bool, f func() error) error {
+// that it wrote then, so that it waits for such a COMMIT, and finds what that has done.
+func (s *named) resolve(ctx context.Context, f func() error) error {
 	var pending error
 	attempts := 0
 	giveUp := func(_ int, last, ended error) error { return giveUp(attempts, last, ended) }
@@ -136,7 +135,7 @@ func (s *named) resolve(ctx context.Context, ends bool, f func() error) error {
 		}
 		// The database cannot be asked, because it is being started again for example.
 		err = fmt.Errorf("%w; and then: %w", pending, err)
-		if errors.Is(err, raceproof.ErrClosed) || s.pool().Closed() || !ends && attempts >= resolveAtMost {
+		if errors.Is(err, raceproof.ErrClosed) || s.pool().Closed() || ctx.Done() == nil && attempts >= resolveAtMost {
 			return session.Final, giveUp(0, err, nil)
 		}
 		return session.Wait, err

@@ -185,7 +185,7 @@ func TestResolve(t *testing.T) {
 		{[]error{lost, down, refused}, refused, 3},
 	} {
 		calls := 0
-		err := s.resolve(t.Context(), true, func() error { calls++; return c.errs[calls-1] })
+		err := s.resolve(t.Context(), func() error { calls++; return c.errs[calls-1] })
 		assert.ErrorIs(t, err, c.want)
 		assert.NotErrorIs(t, err, raceproof.ErrCommitUnknown)
 		assert.Equal(t, c.calls, calls)
@@ -194,7 +194,7 @@ func TestResolve(t *testing.T) {
 	cause := errors.New("the caller has gone")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	calls := 0
-	err := s.resolve(ctx, true, func() error {
+	err := s.resolve(ctx, func() error {
 		if calls++; calls == 3 {
 			cancel(cause)
 		}
@@ -205,7 +205,7 @@ func TestResolve(t *testing.T) {
 	}
 	calls = 0
 	db.Close()
-	err = s.resolve(t.Context(), true, func() error { calls++; return []error{lost, down}[calls-1] })
+	err = s.resolve(t.Context(), func() error { calls++; return []error{lost, down}[calls-1] })
 	assert.ErrorIs(t, err, raceproof.ErrCommitUnknown)
 }
 

@@ -109,9 +109,11 @@ func TestConnectionIsNotAnswered(t *testing.T) {
 // If the server is gone Release says so, also to one whose context cannot end.
 func TestReleaseWithoutServer(t *testing.T) {
 	onAll(t, func(t *testing.T, w *world.World) {
-		r, _, db := through(t, w)
+		r, pool, db := through(t, w)
+		pool.SetMaxIdleConns(1) // so that Release finds one that is dead, and cannot tell what has become of its statement
 		l, err := lease.TryAcquire(minute(t), db, "a", &lease.Options{TTL: time.Hour, Manual: true})
 		require.NoError(t, err)
+		world.Until(t, "the connection is back", func() bool { return pool.Stats().Idle == 1 })
 		r.end()
 		done := make(chan error, 1)
 		go func() { done <- l.Release(context.WithoutCancel(t.Context())) }()
