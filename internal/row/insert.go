@@ -21,7 +21,7 @@ func (t *Table[T]) LockOrCreate(ctx context.Context, tx *session.Tx, key Key, l 
 	if err != nil {
 		return nil, err
 	}
-	quietly := true
+	quietly, vanished := true, false
 	start := time.Now()
 	for range createdAtMost {
 		inserted, err := t.insert(ctx, tx, created, quietly, l.Until(start))
@@ -32,11 +32,15 @@ func (t *Table[T]) LockOrCreate(ctx context.Context, tx *session.Tx, key Key, l 
 		switch {
 		case !errors.Is(notThere, raceproof.ErrNotFound):
 			return r, notThere
+		case err != nil && vanished:
+			return nil, fmt.Errorf("%w; or another row is in its way: %w", errElsewhere, err)
 		case err != nil:
 			return nil, err // it is another row that is in the way, and not the same with all of its unique columns
-		case inserted:
+		case inserted && !(quietly && t.Pool.Dialect().SkipsAny):
 			return nil, errElsewhere
 		}
+		// MariaDB counts a row that is there as one too, if it is told to count those that are found.
+		vanished = inserted
 		quietly = !t.Pool.Dialect().SkipsAny // the database says which other row is in the way
 	}
 	return nil, fmt.Errorf("%w: the row is there and gone again and again, or a trigger keeps it from being inserted", raceproof.ErrConflict)
@@ -109,8 +113,7 @@ func (t *Table[T]) insert(ctx context.Context, tx *session.Tx, value *T, quietly
 	if err == errThere {
 		err = nil
 	}
-	// MariaDB counts a row that is there as one too, if it is told to count those that are found.
-	return inserted && err == nil && !(quietly && d.SkipsAny), err
+	return inserted && err == nil, err
 }
 
 var errThere = errors.New("the row is there")
