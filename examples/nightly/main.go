@@ -5,7 +5,7 @@
 // Start it three times on one database, and kill the one that works (kill -9), or stop it (kill -STOP), and continue it
 // (kill -CONT) when another works:
 //
-//	go run ./examples/nightly -dsn 'file:/tmp/nightly.db?_journal_mode=WAL'
+//	go run ./examples/nightly -dsn 'file:nightly.db?_journal_mode=WAL'
 //	go run ./examples/nightly -driver pgx -dsn 'postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable'
 //	go run ./examples/nightly -driver mysql -dsn 'root@tcp(127.0.0.1:3306)/test'
 //
