@@ -13,10 +13,9 @@ import (
 // lease is lost the transaction fails: Transact returns an error that wraps this one, whatever its function makes of it.
 //
 // Call it last, before COMMIT: transactions with the fence of one lease wait for each other, at REPEATABLE READ and above on
-// PostgreSQL they are refused and made again. The lease must have been acquired before the transaction began, or else it
-// is taken for lost at those levels. In a nested
-// Transact that is rolled back the fence is rolled back with it. Renewals do not wait for it, but on SQLite, where all writers
-// wait for each other.
+// PostgreSQL they are refused and made again. The lease must have been acquired before the transaction began, or else it is
+// taken for lost at those levels. In a nested Transact that is rolled back the fence is rolled back with it. Renewals do not
+// wait for it, but on SQLite, where all writers wait for each other.
 //
 // The error is raceproof.ErrNoTransaction if ctx carries no transaction of the lease's DB, raceproof.ErrUnsupported if that
 // is ReadOnly; then nothing has happened. It wraps raceproof.ErrLeaseLost if the lease is lost, and ErrReleased too if it

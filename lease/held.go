@@ -55,8 +55,8 @@ func (l *Lease) endOf(sent time.Time) time.Time {
 // Name returns the name that was acquired.
 func (l *Lease) Name() string { return l.name }
 
-// Token returns a number that is higher than that of every earlier holder of the name, as long as the database loses no commit. Who is written to in the holder's
-// name can keep the highest that it has seen, and refuse a lower one.
+// Token returns a number that is higher than that of every earlier holder of the name, as long as the database loses no
+// commit. Who is written to in the holder's name can keep the highest that it has seen, and refuse a lower one.
 func (l *Lease) Token() int64 { return l.token }
 
 // Context returns a context that is cancelled when the lease is not held any more, or this process cannot be sure that it is.
@@ -204,9 +204,10 @@ const releaseAtMost = 30 * time.Second
 // ctx lasts, for the TTL at the most, and for half a minute if ctx cannot end; do not give it a context that has ended.
 //
 // An error that wraps raceproof.ErrLeaseLost means that the lease had been lost before, and nothing of another's was touched
-// (if an answer was lost in between, that cannot always be told from a release, and it is nil); ErrReleased, that it was released before; raceproof.ErrNested, that ctx carries a transaction of the DB, and then
-// nothing has happened. Any other means that the database could not be reached: the lease is not held any more by this
-// process, and free for others when the TTL is over.
+// (if an answer was lost in between, that cannot always be told from a release, and it is nil); ErrReleased, that it was
+// released before; raceproof.ErrNested, that ctx carries a transaction of the DB, and then nothing has happened. Any other
+// means that the database could not be reached: the lease is not held any more by this process, and free for others when the
+// TTL is over, or before.
 //
 // While one of its transactions has its fence nobody else gets the place, though it was released; of a semaphore on a Galera
 // cluster that is not so, so let them end first.

@@ -88,10 +88,9 @@ func (s *named) transact(ctx context.Context, f func(context.Context, *session.T
 }
 
 // change sends a statement that is a transaction of its own, again as long as the database refuses it on account of others,
-// and returns how many rows it has changed. A process that is stopped can so not be stopped between it and its COMMIT, with
-// the row locked for as long as the server believes in the connection.
-// An answer, and a connection once it is its turn to have one, is waited for for limit at the most. If the answer is lost
-// it is sent again, as it does the same again.
+// and returns how many rows it has changed. A process can so not be stopped between it and its COMMIT, with the row locked for
+// as long as the server believes in the connection. An answer, and a connection once it is its turn to have one, is waited
+// for for limit at the most. If an answer is lost the statement is sent again, as it does the same again, and doubt tells so.
 func (s *named) change(ctx context.Context, limit time.Duration, statement func() dialect.Statement) (n int64, doubt bool, err error) {
 	err = s.pool().Attempts(session.DefaultPolicy).Do(ctx, func() (session.Verdict, error) {
 		err := s.pool().Write(session.Within(ctx, limit), true, func(q session.Querier) (err error) {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/raceproof/raceproof"
 	"github.com/raceproof/raceproof/internal/dialect"
-	"github.com/raceproof/raceproof/internal/session"
 )
 
 // statements make the tables. They are two, so that a transaction that holds a fence does not hold up renewals.
@@ -34,46 +33,22 @@ func statements(d *dialect.Dialect) []string {
 // For each name that was ever acquired a row or two stay in the tables. Do not delete them: tokens rise because they are
 // remembered.
 func Schema(dialectName string) (string, error) {
-	d, err := dialect.ByName(dialectName)
+	schema, err := dialect.Schema(dialectName, statements)
 	if err != nil {
 		return "", fmt.Errorf("lease: %w", err)
 	}
-	schema := ""
-	for _, statement := range statements(d) {
-		schema += statement + ";\n"
-	}
 	return schema, nil
 }
-
-// togetherAtMost bounds how often CreateTable is in the way of another one.
-const togetherAtMost = 10
 
 // CreateTable makes the tables "raceproof_lease" and "raceproof_fence" if they are not there. It can be called by many
 // processes at once. Inside a transaction of db it is an error, because MariaDB and MySQL commit before they make a table.
 // If it fails, or its context ends, one or both of the tables can be there: call it again.
 func CreateTable(ctx context.Context, db *raceproof.DB) error {
-	switch {
-	case db == nil:
+	if db == nil {
 		return errors.New("lease: CreateTable: the DB is nil")
-	case db.Pool().InTransaction(ctx):
-		return errors.New("lease: CreateTable: it cannot be part of a transaction")
 	}
-	d := db.Pool().Dialect()
-	for _, statement := range statements(d) {
-		var err error
-		for range togetherAtMost {
-			err = db.Pool().Write(ctx, true, func(q session.Querier) error {
-				_, err := q.One(ctx, dialect.Statement{Text: statement})
-				return err
-			})
-			// PostgreSQL can find out only when it writes its catalogue that somebody else makes a table of the name.
-			if !d.Exists(err) {
-				break
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("lease: CreateTable: %w", err)
-		}
+	if err := db.Pool().Create(ctx, statements(db.Pool().Dialect())); err != nil {
+		return fmt.Errorf("lease: CreateTable: %w", err)
 	}
 	return nil
 }

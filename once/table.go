@@ -31,45 +31,21 @@ func statements(d *dialect.Dialect) []string {
 // each ended by a semicolon, that do nothing if it is there. The dialect is "sqlite", "postgres" or "mysql", which is
 // MariaDB's too; any other is an error. The table is looked for where names without a schema are.
 func Schema(dialectName string) (string, error) {
-	d, err := dialect.ByName(dialectName)
+	schema, err := dialect.Schema(dialectName, statements)
 	if err != nil {
 		return "", fmt.Errorf("once: %w", err)
-	}
-	schema := ""
-	for _, statement := range statements(d) {
-		schema += statement + ";\n"
 	}
 	return schema, nil
 }
 
-// togetherAtMost bounds how often CreateTable is in the way of another one.
-const togetherAtMost = 10
-
 // CreateTable makes the table "raceproof_once" if it is not there. It can be called by many processes at once. Inside a
 // transaction of db it is an error, because MariaDB and MySQL commit before they make a table.
 func CreateTable(ctx context.Context, db *raceproof.DB) error {
-	switch {
-	case db == nil:
+	if db == nil {
 		return errors.New("once: CreateTable: the DB is nil")
-	case db.Pool().InTransaction(ctx):
-		return errors.New("once: CreateTable: it cannot be part of a transaction")
 	}
-	d := db.Pool().Dialect()
-	for _, statement := range statements(d) {
-		var err error
-		for range togetherAtMost {
-			err = db.Pool().Write(ctx, true, func(q session.Querier) error {
-				_, err := q.One(ctx, dialect.Statement{Text: statement})
-				return err
-			})
-			// PostgreSQL can find out only when it writes its catalogue that somebody else makes a table of the name.
-			if !d.Exists(err) {
-				break
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("once: CreateTable: %w", err)
-		}
+	if err := db.Pool().Create(ctx, statements(db.Pool().Dialect())); err != nil {
+		return fmt.Errorf("once: CreateTable: %w", err)
 	}
 	return nil
 }

@@ -228,6 +228,18 @@ func ByName(name string) (*Dialect, error) {
 	return nil, fmt.Errorf("unknown dialect %q: there is %s", name, strings.Join(Names(), ", "))
 }
 
+// Schema returns the statements of a dialect as a text, each ended by a semicolon.
+func Schema(name string, statements func(*Dialect) []string) (schema string, err error) {
+	d, err := ByName(name)
+	if err != nil {
+		return "", err
+	}
+	for _, statement := range statements(d) {
+		schema += statement + ";\n"
+	}
+	return schema, nil
+}
+
 // ByDriver returns the dialect of the database that a driver talks to. The driver is known by the package of its type,
 // as services also register drivers under names of their own, or by the name that it was registered under.
 func ByDriver(name, typePackage string) (*Dialect, error) {

@@ -31,9 +31,6 @@ type Wait struct {
 	AtMost time.Duration // 0 is no limit
 }
 
-// Limited tells whether it is not just for as long as the context lasts.
-func (w Wait) Limited() bool { return w.None || w.AtMost > 0 }
-
 // Locking is how a SELECT is asked to lock its rows.
 type Locking struct {
 	Wait
@@ -56,11 +53,12 @@ type locks struct {
 	of                 Fragment
 	noWait, skipLocked Fragment
 
-	// waits is the end of a SELECT that waits for so many seconds at the most. Where it is empty the limit is set beside it.
+	// waitSeconds is the end of a SELECT that waits for so many seconds at the most. Where it is empty the limit is set beside it.
 	waitSeconds string
 
-	// waitsLacks names the server if, by its settings, it is one that cannot limit how long a lock is waited for.
-	waitsLacks func(settings map[string]string) string
+	// withoutLimit names the server if, by its settings, it is one that cannot limit how long a lock is waited for; else it is
+	// empty.
+	withoutLimit func(settings map[string]string) string
 
 	// RowAtOnce is with how many callers at a time a row of which many want the lock changes hands fastest.
 	RowAtOnce int
@@ -92,10 +90,10 @@ func (d *Dialect) CheckLocking(l Locking) error {
 // CheckServer is CheckLocking for what depends on the server, whose settings are those of a connection.
 func (d *Dialect) CheckServer(l Locking, settings map[string]string) error {
 	shared := l.Strength == Share && (l.None || l.SkipLocked)
-	if d.waitsLacks == nil || l.AtMost == 0 && !shared {
+	if d.withoutLimit == nil || l.AtMost == 0 && !shared {
 		return nil
 	}
-	switch server := d.waitsLacks(settings); {
+	switch server := d.withoutLimit(settings); {
 	case server == "":
 		return nil
 	case shared:

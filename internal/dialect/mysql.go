@@ -47,12 +47,12 @@ var mysql = &Dialect{
 			Share:  " LOCK IN SHARE MODE", // MariaDB has no FOR SHARE
 			Update: " FOR UPDATE",
 		},
-		noWait:      " NOWAIT",
-		skipLocked:  " SKIP LOCKED",
-		waitSeconds: " WAIT %d",
-		waitsLacks:  waitsLacks,
-		GapsLocked:  true,
-		RowAtOnce:   4, // it gives the lock away before the commit is on disk, so that several commits share one fsync
+		noWait:       " NOWAIT",
+		skipLocked:   " SKIP LOCKED",
+		waitSeconds:  " WAIT %d",
+		withoutLimit: withoutLimit,
+		GapsLocked:   true,
+		RowAtOnce:    4, // it gives the lock away before the commit is on disk, so that several commits share one fsync
 	},
 	writes: writes{
 		// After the error of a plain INSERT the row is locked against writers only, and two who then want to write it wait for
@@ -129,8 +129,8 @@ func checkMySQL(settings map[string]string) error {
 	return nil
 }
 
-// waitsLacks: MySQL has neither SELECT ... WAIT nor SET STATEMENT, and would wait for as long as it is set to.
-func waitsLacks(settings map[string]string) string {
+// withoutLimit: MySQL has neither SELECT ... WAIT nor SET STATEMENT, and would wait for as long as it is set to.
+func withoutLimit(settings map[string]string) string {
 	if version := settings["version"]; !strings.Contains(version, "MariaDB") {
 		return "MySQL " + version
 	}
