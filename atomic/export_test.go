@@ -1,0 +1,4 @@
+package atomic
+
+// Size is size, for the package's tests.
+func (c Change) Size() int { return c.size() }
