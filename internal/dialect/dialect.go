@@ -113,6 +113,12 @@ type writes struct {
 	Columns func(s *SQL, table string)
 	Uniques func(s *SQL, table string)
 
+	// Plain yields, of each column of a table in which an UPDATE puts values into columns and does nothing else, the name, the
+	// type as Storage reads it, whether the column is nowhere where a value of it can be refused, and whether that is so too
+	// of a text, however long. Of any other table, and of one of which that is not known, it yields nothing.
+	Plain   func(s *SQL, table string)
+	Storage func(typ string) Storage
+
 	// unlessThere is the end of an INSERT that does nothing if there is a row with the key, around the names of its columns; or,
 	// if SkipsAny, if there is any row that cannot be beside the new one, before a column that is set to what it is.
 	unlessThere [2]Fragment

@@ -75,6 +75,8 @@ var mysql = &Dialect{
 			s.Add(" AND t.table_name = ").Value(name)
 		},
 		FoldsNames: true,
+		Plain:      plainMySQL,
+		Storage:    storageMySQL,
 	},
 	values: values{
 		NoNaN:      true,

@@ -68,6 +68,8 @@ var postgres = &Dialect{
 				" AND (relkind = 'p' OR NOT EXISTS (SELECT 1 FROM pg_inherits WHERE inhparent = indrelid)) AND indrelid = to_regclass(").
 				Value(quoted(table)).Add(") GROUP BY indexrelid")
 		},
+		Plain:   plainPostgres,
+		Storage: storagePostgres,
 	},
 	arithmetic: arithmetic{
 		whole:     [2]Fragment{"CAST(", " AS bigint)"}, // of a NUMERIC(20, 0), for example

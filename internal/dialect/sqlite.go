@@ -44,6 +44,8 @@ var sqlite = &Dialect{
 		// sees what AFTER triggers have done.
 		Returning:  true,
 		FoldsNames: true,
+		Plain:      plainSQLite,
+		Storage:    storageSQLite,
 	},
 	values: values{
 		TimesAreTexts: true,

@@ -55,6 +55,9 @@ func newColumn(name string, f *reflectx.FieldInfo) Column {
 	return c
 }
 
+// Flat tells whether a copy of the struct has a copy of the column's value: they share nothing.
+func (c *Column) Flat() bool { return c.flat }
+
 // Field returns the column's field in the struct v, which must be addressable: pointers to embedded structs on the
 // way to the field are made.
 func (c *Column) Field(v reflect.Value) reflect.Value {
@@ -168,17 +171,21 @@ var (
 	scannerType = reflect.TypeFor[sql.Scanner]()
 )
 
-func isFlat(t reflect.Type) bool {
+// isFlat tells whether values of a type share nothing with their copies, or only what is of an immutable type.
+func isFlat(t reflect.Type, immutable ...reflect.Type) bool {
+	if slices.Contains(immutable, t) {
+		return true
+	}
 	switch t.Kind() {
 	case reflect.Struct:
 		for i := range t.NumField() {
-			if !isFlat(t.Field(i).Type) {
+			if !isFlat(t.Field(i).Type, immutable...) {
 				return false
 			}
 		}
 		return true
 	case reflect.Array:
-		return isFlat(t.Elem())
+		return isFlat(t.Elem(), immutable...)
 	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface, reflect.Func, reflect.Chan, reflect.UnsafePointer:
 		return false
 	}

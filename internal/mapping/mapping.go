@@ -26,6 +26,8 @@ type Mapping struct {
 	// Undecided: nothing says whether the table has a version column, so a table that turns out to have one of the
 	// default name must be asked about.
 	Undecided bool
+
+	flat bool
 }
 
 // DefaultVersion and DefaultKey are the columns that are the version and the key when no tag says otherwise.
@@ -48,7 +50,7 @@ func New(t reflect.Type, table string, o Options) (*Mapping, error) {
 	if t.Kind() != reflect.Struct {
 		return nil, fmt.Errorf("table %q: %s is not a struct", table, t)
 	}
-	m := &Mapping{Table: table, Type: t, Version: -1}
+	m := &Mapping{Table: table, Type: t, Version: -1, flat: isFlat(t, timeType)}
 	fields, err := columnFields(t)
 	if err == nil {
 		err = m.addColumns(fields)
@@ -206,6 +208,10 @@ func (m *Mapping) findVersion(fields []*reflectx.FieldInfo, o Options) error {
 	m.Counter = c.Name
 	return nil
 }
+
+// Flat tells whether a struct and its copy share nothing, in fields that are no columns too, so that changing the one never
+// changes the other. A time is taken to be its value: nobody can change the location that it points to.
+func (m *Mapping) Flat() bool { return m.flat }
 
 // Index returns the index of a column, or -1.
 func (m *Mapping) Index(column string) int {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/raceproof/raceproof"
 	"github.com/raceproof/raceproof/internal/dialect"
+	"github.com/raceproof/raceproof/internal/fifo"
 	"github.com/raceproof/raceproof/internal/mapping"
 	"github.com/raceproof/raceproof/internal/session"
 )
@@ -30,6 +31,9 @@ type Table[T any] struct {
 
 	verified atomic.Bool
 	alone    atomic.Bool // an UPDATE that returns its row may be a transaction of its own
+
+	plain  atomic.Pointer[Plain]
+	asking fifo.Mutex // held by who asks the catalogue what is plain
 }
 
 // NewTable puts the table and the database together.
