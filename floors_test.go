@@ -22,7 +22,7 @@ var floors = [][]string{
 	{"internal/session", "internal/mapping"},
 	{""},
 	{"internal/row"},
-	{"lock", "atomic", "optimistic", "once", "lease"},
+	{"lock", "atomic", "optimistic", "once", "lease", "serial"},
 	{"internal/conformance", "internal/rerun"},
 }
 

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/raceproof/raceproof"
+	"github.com/raceproof/raceproof/internal/dialect"
 	"github.com/raceproof/raceproof/internal/row"
 	"github.com/raceproof/raceproof/internal/session"
 )
@@ -90,6 +91,17 @@ func (u *Updater[T]) DB() *raceproof.DB { return u.table.Of() }
 
 // Table returns the name of the table whose rows the updater changes, or "" if it was made with mistakes.
 func (u *Updater[T]) Table() string { return u.table.Name() }
+
+// Grouping is for package serial, which alone can name its type.
+func (u *Updater[T]) Grouping() (*row.Grouping[T, raceproof.Func[T]], error) {
+	l := u.lock.Locking
+	if l.Wait != (dialect.Wait{}) || l.First {
+		return nil, fmt.Errorf("%w: an updater with NoWait, SkipLocked, WaitAtMost or UpdateFirst: others wait with its callers, and its row is locked once for all of them",
+			raceproof.ErrUnsupported)
+	}
+	locks, err := u.table.NewLocks(l)
+	return &row.Grouping[T, raceproof.Func[T]]{Table: u.table, Locks: locks, Func: func(f raceproof.Func[T]) raceproof.Func[T] { return f }}, err
+}
 
 // Update locks the row with the key, calls change with it, writes the columns that change has changed, and returns
 // the row as it is then; fields of T that are no columns are zero in it. On PostgreSQL it is without what AFTER triggers
@@ -175,23 +187,5 @@ func (u *Updater[T]) change(ctx context.Context, tx *session.Tx, r *row.Row[T], 
 		return err
 	}
 	tx.CloseRows(ctx)
-	return u.write(ctx, tx, r, tx.Statements() != sent)
-}
-
-// write writes a row that a function has changed. If the transaction was used meanwhile, this very row can have been changed
-// in it, which writing would undo.
-func (u *Updater[T]) write(ctx context.Context, tx *session.Tx, r *row.Row[T], used bool) (err error) {
-	switch {
-	case used && r.Unchanged():
-		err = r.Refresh(ctx, tx)
-	case used:
-		err = r.Untouched(ctx, tx)
-	}
-	if err == nil {
-		err = r.Write(ctx, tx)
-	}
-	if used && errors.Is(err, row.ErrStale) {
-		err = row.ErrSelf // nobody else can change the row
-	}
-	return err
+	return r.WriteLocked(ctx, tx, tx.Statements() != sent)
 }

@@ -109,7 +109,7 @@ func (u *Updater[T]) changeMany(ctx context.Context, tx *session.Tx, rows []*row
 	tx.CloseRows(ctx)
 	for _, r := range rows {
 		// What was written before it can have changed it by a trigger.
-		if err := u.write(ctx, tx, r, tx.Statements() != sent); err != nil {
+		if err := r.WriteLocked(ctx, tx, tx.Statements() != sent); err != nil {
 			return err
 		}
 	}

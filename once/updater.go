@@ -11,6 +11,7 @@ import (
 
 	"github.com/raceproof/raceproof"
 	"github.com/raceproof/raceproof/internal/mapping"
+	"github.com/raceproof/raceproof/internal/row"
 )
 
 // An Updater makes each update of another updater exactly once. It is safe for concurrent use.
@@ -63,6 +64,25 @@ func (u *Updater[T, C]) Err() error { return u.err }
 
 // DB returns the DB of the updater that was wrapped.
 func (u *Updater[T, C]) DB() *raceproof.DB { return u.db }
+
+// Table returns the name of the table of the updater that was wrapped, or "" if it tells none.
+func (u *Updater[T, C]) Table() string {
+	if of, ok := u.updater.(interface{ Table() string }); ok && u.err == nil {
+		return of.Table()
+	}
+	return ""
+}
+
+// Grouping is for package serial, which alone can name its type. Each update is made by the updater itself; with a key that
+// the context is given before it is known who makes it, it can be made again if a COMMIT's answer is lost.
+func (u *Updater[T, C]) Grouping() (*row.Grouping[T, C], error) {
+	return &row.Grouping[T, C]{Once: func(ctx context.Context) context.Context {
+		if given, _ := ctx.Value(keyOfContext{}).(*string); given != nil {
+			return ctx
+		}
+		return WithKey(ctx, rand.Text())
+	}}, nil
+}
 
 type keyOfContext struct{}
 

@@ -61,6 +61,11 @@ func (u *Updater[T]) DB() *raceproof.DB { return u.table.Of() }
 // Table returns the name of the table whose rows the updater changes, or "" if it was made with mistakes.
 func (u *Updater[T]) Table() string { return u.table.Name() }
 
+// Grouping is for package serial, which alone can name its type.
+func (u *Updater[T]) Grouping() (*row.Grouping[T, raceproof.Func[T]], error) {
+	return &row.Grouping[T, raceproof.Func[T]]{Table: u.table, Func: func(f raceproof.Func[T]) raceproof.Func[T] { return f }}, nil
+}
+
 // Update reads the row with the key, calls change with it, and writes the columns that change has changed if the row's
 // version is still the one that was read. If it is not, Update pauses and does it all again. It returns the row as it
 // is after the write; on PostgreSQL, and on SQLite outside a transaction, without what AFTER triggers make of it. Fields of

@@ -8,6 +8,7 @@ import (
 	"github.com/raceproof/raceproof/atomic"
 	"github.com/raceproof/raceproof/lock"
 	"github.com/raceproof/raceproof/optimistic"
+	"github.com/raceproof/raceproof/serial"
 )
 
 // Patterns are the patterns of this module.
@@ -42,7 +43,43 @@ func Patterns() []Pattern {
 				return optimistic.New(db, Accounts, &optimistic.Options{Retry: raceproof.RetryPolicy{MaxAttempts: 1}})
 			}),
 		inSQL,
+		served("serial lock",
+			func(db *raceproof.DB) raceproof.Updater[Account, raceproof.Func[Account]] {
+				return lock.New(db, Accounts, nil)
+			},
+			func(db *raceproof.DB) raceproof.Updater[Seat, raceproof.Func[Seat]] { return lock.New(db, Seats, nil) },
+			nil),
+		served("serial optimistic",
+			func(db *raceproof.DB) raceproof.Updater[Account, raceproof.Func[Account]] {
+				return optimistic.New(db, Accounts, patient)
+			},
+			func(db *raceproof.DB) raceproof.Updater[Seat, raceproof.Func[Seat]] {
+				return optimistic.New(db, Seats, patient)
+			},
+			func(db *raceproof.DB) raceproof.Updater[Account, raceproof.Func[Account]] {
+				return optimistic.New(db, Accounts, &optimistic.Options{Retry: raceproof.RetryPolicy{MaxAttempts: 1}})
+			}),
+		ofChange("serial atomic",
+			func(db *raceproof.DB) raceproof.Updater[Account, atomic.Change] {
+				return serial.Wrap(atomic.New(db, Accounts, nil))
+			},
+			func(db *raceproof.DB) raceproof.Updater[Seat, atomic.Change] {
+				return serial.Wrap(atomic.New(db, Seats, nil))
+			}),
 	}
+}
+
+// served binds updaters that take Go functions, and serve their callers in groups.
+func served(name string, accounts accountFuncs, seats seatFuncs, once accountFuncs) Pattern {
+	wrapped := func(u accountFuncs) accountFuncs {
+		if u == nil {
+			return nil
+		}
+		return func(db *raceproof.DB) raceproof.Updater[Account, raceproof.Func[Account]] { return serial.Wrap(u(db)) }
+	}
+	return ofFunc(name, wrapped(accounts),
+		func(db *raceproof.DB) raceproof.Updater[Seat, raceproof.Func[Seat]] { return serial.Wrap(seats(db)) },
+		wrapped(once))
 }
 
 type (
@@ -83,22 +120,30 @@ func ofFunc(name string, accounts accountFuncs, seats seatFuncs, once accountFun
 	}
 }
 
-var inSQL = Pattern{
-	Name: "atomic",
-	Add: func(db *raceproof.DB) raceproof.Updater[Account, int64] {
-		return raceproof.Bind(atomic.New(db, Accounts, nil), func(n int64) atomic.Change {
-			return atomic.Set("balance", atomic.F("balance").Add(n))
-		})
-	},
-	Withdraw: func(db *raceproof.DB) raceproof.Updater[Account, int64] {
-		return raceproof.Bind(atomic.New(db, Accounts, nil), func(n int64) atomic.Change {
-			return atomic.Set("balance", atomic.F("balance").Sub(n)).If(atomic.F("balance").Ge(n))
-		})
-	},
-	Refused: raceproof.ErrConditionFailed,
-	Book: func(db *raceproof.DB) raceproof.Updater[Seat, *string] {
-		return raceproof.Bind(atomic.New(db, Seats, nil), func(passenger *string) atomic.Change {
-			return atomic.Set("passenger", passenger)
-		})
-	},
+var inSQL = ofChange("atomic",
+	func(db *raceproof.DB) raceproof.Updater[Account, atomic.Change] { return atomic.New(db, Accounts, nil) },
+	func(db *raceproof.DB) raceproof.Updater[Seat, atomic.Change] { return atomic.New(db, Seats, nil) })
+
+// ofChange binds updaters that take expressions.
+func ofChange(name string, accounts func(*raceproof.DB) raceproof.Updater[Account, atomic.Change],
+	seats func(*raceproof.DB) raceproof.Updater[Seat, atomic.Change]) Pattern {
+	return Pattern{
+		Name: name,
+		Add: func(db *raceproof.DB) raceproof.Updater[Account, int64] {
+			return raceproof.Bind(accounts(db), func(n int64) atomic.Change {
+				return atomic.Set("balance", atomic.F("balance").Add(n))
+			})
+		},
+		Withdraw: func(db *raceproof.DB) raceproof.Updater[Account, int64] {
+			return raceproof.Bind(accounts(db), func(n int64) atomic.Change {
+				return atomic.Set("balance", atomic.F("balance").Sub(n)).If(atomic.F("balance").Ge(n))
+			})
+		},
+		Refused: raceproof.ErrConditionFailed,
+		Book: func(db *raceproof.DB) raceproof.Updater[Seat, *string] {
+			return raceproof.Bind(seats(db), func(passenger *string) atomic.Change {
+				return atomic.Set("passenger", passenger)
+			})
+		},
+	}
 }

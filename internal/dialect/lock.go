@@ -103,6 +103,9 @@ func (d *Dialect) CheckServer(l Locking, settings map[string]string) error {
 	}
 }
 
+// LimitsSelects tells whether the end of a SELECT can limit how long it waits for locks.
+func (d *Dialect) LimitsSelects() bool { return d.waitSeconds != "" }
+
 // LockText returns the end of a SELECT that locks its rows as it is asked to, and waits for what is left of its time.
 func (d *Dialect) LockText(l Locking, left time.Duration) string {
 	if d.strengths == nil {

@@ -227,6 +227,9 @@ func (s *SQL) WaitAtMost(limit time.Duration) *SQL {
 	return s.Add(s.dialect.waiting[0]).Value(strconv.FormatInt(milliseconds(limit), 10)).Add(s.dialect.waiting[1])
 }
 
+// Args returns the values that are bound so far.
+func (s *SQL) Args() []any { return s.args }
+
 // Statement returns what was made.
 func (s *SQL) Statement() Statement {
 	text := s.text.String()

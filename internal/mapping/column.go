@@ -109,24 +109,43 @@ func (m *Mapping) Snapshot(v reflect.Value) (Snapshot, error) {
 
 // Changed returns the columns whose fields in v are not as they were.
 func (s Snapshot) Changed(v reflect.Value) ([]int, error) {
-	var changed []int
-	for i := range s.mapping.Columns {
-		c := &s.mapping.Columns[i]
-		same := false
+	return s.mapping.differing(func(i int, c *Column) (bool, error) {
 		if c.flat {
-			same = sameField(c.Field(s.flat), c.Field(v))
-		} else {
-			value, err := bound(c.Field(v))
-			if err != nil {
-				return nil, err
-			}
-			same = sameValue(s.deep[i], value)
+			return sameField(c.Field(s.flat), c.Field(v)), nil
 		}
-		if !same {
-			changed = append(changed, i)
+		value, err := bound(c.Field(v))
+		return err == nil && sameValue(s.deep[i], value), err
+	})
+}
+
+// Changed returns the columns that are not the same in two structs, neither of which is a copy of the other that shares
+// something with it.
+func (m *Mapping) Changed(before, after reflect.Value) ([]int, error) {
+	return m.differing(func(_ int, c *Column) (bool, error) {
+		a, b := c.Field(before), c.Field(after)
+		if c.flat {
+			return sameField(a, b), nil
+		}
+		was, err := bound(a)
+		if err != nil {
+			return false, err
+		}
+		is, err := bound(b)
+		return err == nil && sameValue(was, is), err
+	})
+}
+
+func (m *Mapping) differing(same func(int, *Column) (bool, error)) (columns []int, err error) {
+	for i := range m.Columns {
+		is, err := same(i, &m.Columns[i])
+		if err != nil {
+			return nil, err
+		}
+		if !is {
+			columns = append(columns, i)
 		}
 	}
-	return changed, nil
+	return columns, nil
 }
 
 // sameField compares two flat fields. A NaN that stays one has not changed.

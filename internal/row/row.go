@@ -208,10 +208,18 @@ func (r *Row[T]) Apply(ctx context.Context, f raceproof.Func[T]) error {
 func (r *Row[T]) Examine() error {
 	v := reflect.ValueOf(&r.Value).Elem()
 	changed, err := r.before.Changed(v)
+	if err == nil {
+		err = r.table.mayChange(v, changed)
+	}
 	if err != nil {
 		return err
 	}
-	t := r.table
+	r.changed = changed
+	return nil
+}
+
+// mayChange returns an error unless a caller's function may give the columns the values that they have in the struct.
+func (t *Table[T]) mayChange(v reflect.Value, changed []int) error {
 	for _, i := range changed {
 		column := &t.Columns[i]
 		if slices.Contains(t.Key, i) {
@@ -224,7 +232,6 @@ func (r *Row[T]) Examine() error {
 			return fmt.Errorf("column %q: %w", column.Name, err)
 		}
 	}
-	r.changed = changed
 	return nil
 }
 
@@ -286,6 +293,24 @@ func (r *Row[T]) Write(ctx context.Context, q session.Querier) error {
 	}
 	r.Value = after
 	return nil
+}
+
+// WriteLocked is Write for who holds the row's lock. If the transaction was used since the row was read, this very row can
+// have been changed in it, which writing would undo.
+func (r *Row[T]) WriteLocked(ctx context.Context, tx *session.Tx, used bool) (err error) {
+	switch {
+	case used && r.Unchanged():
+		err = r.Refresh(ctx, tx)
+	case used:
+		err = r.Untouched(ctx, tx)
+	}
+	if err == nil {
+		err = r.Write(ctx, tx)
+	}
+	if used && errors.Is(err, ErrStale) {
+		err = ErrSelf // nobody else can change the row
+	}
+	return err
 }
 
 // update is the statement that writes the row.

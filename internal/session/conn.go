@@ -378,6 +378,42 @@ func (c *Conn) undo(rows *sql.Rows) {
 	}
 }
 
+// Many runs a query that is a transaction of its own, and scans each of its rows into what next returns.
+func (c *Conn) Many(ctx context.Context, s dialect.Statement, next func() []any) (err error) {
+	if s.Args, err = settle(s.Args); err != nil {
+		return err
+	}
+	captures, err := c.many(ctx, s, next)
+	if err != nil {
+		return err
+	}
+	return deliver(captures)
+}
+
+// many runs a query, and returns what is still to be scanned by callers' own methods.
+func (c *Conn) many(ctx context.Context, s dialect.Statement, next func() []any) (captures []*capture, err error) {
+	inner := c.during(ctx)
+	defer c.attend(inner)()
+	rows, _, err := c.query(inner, s)
+	if err != nil {
+		return nil, c.failed(ctx, err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		dest, taken := captured(next())
+		if err := rows.Scan(dest...); err != nil {
+			return nil, err
+		}
+		captures = append(captures, taken...)
+	}
+	err = rows.Err()
+	_ = rows.Close() // before the connection is asked whether it answers
+	if err != nil {
+		return nil, c.failed(ctx, err)
+	}
+	return captures, nil
+}
+
 // Rows runs a query and scans all its rows.
 func (c *Conn) Rows(ctx context.Context, s dialect.Statement, each func(), dest ...any) error {
 	inner := c.during(ctx)

@@ -65,6 +65,8 @@ type Querier interface {
 	One(ctx context.Context, s dialect.Statement, dest ...any) (found bool, err error)
 	// Change runs a statement that yields no rows and returns how many it changed. What is said of One's errors holds here too.
 	Change(ctx context.Context, s dialect.Statement) (n int64, err error)
+	// Many scans each row of a query into what next returns.
+	Many(ctx context.Context, s dialect.Statement, next func() []any) error
 	// Rows calls each after it has scanned a row of a query into dest.
 	Rows(ctx context.Context, s dialect.Statement, each func(), dest ...any) error
 	// Columns returns the names of the columns that a query yields.

@@ -13,11 +13,35 @@ import (
 // only some of the connections, and callers of other rows find one.
 type rowQueues = fifo.Queues[rowKey]
 
-// A rowKey is a row's table and key. The key is a number, or else a text that tells it from others.
+// A rowKey is a row's table and key.
 type rowKey struct {
-	table, text string
-	number      int64
+	table string
+	KeyID
 }
+
+// A KeyID tells keys of one table apart: it is a number, or else a text.
+type KeyID struct {
+	text   string
+	number int64
+}
+
+// KeyIDOf returns that of a key, whose values are as drivers take them.
+func KeyIDOf(key []any) KeyID {
+	if len(key) == 1 {
+		switch v := key[0].(type) {
+		case int64:
+			return KeyID{number: v}
+		case string:
+			return KeyID{text: "s" + v}
+		case []byte:
+			return KeyID{text: "b" + string(v)}
+		}
+	}
+	return KeyID{text: fmt.Sprintf("%#v", key)}
+}
+
+// Size is how many bytes the text of a key takes.
+func (k KeyID) Size() int { return len(k.text) }
 
 // ErrOverloaded is documented in the root package.
 var ErrOverloaded = errors.New("raceproof: too many callers are waiting")
@@ -47,12 +71,7 @@ func (t *Turns) Wait(ctx context.Context, table string, key []any, bound int, w 
 	if p.InTransaction(ctx) {
 		return nil
 	}
-	row := rowKey{table: table}
-	if n, ok := key[0].(int64); ok && len(key) == 1 {
-		row.number = n
-	} else {
-		row.text = fmt.Sprintf("%#v", key)
-	}
+	row := rowKey{table, KeyIDOf(key)}
 	patience, enough := patienceOf(ctx, w)
 	defer enough()
 	outcome := fifo.Left

@@ -30,19 +30,27 @@ func (t *Tx) nested(ctx context.Context, o TxOptions, f func(context.Context, *T
 // savepoint opens a level inside this one. If its context has an earlier deadline than those around it, or it is not to wait
 // for that long, its statements wait for locks no longer than that.
 func (t *Tx) savepoint(ctx context.Context, wait dialect.Wait) (*Tx, error) {
-	return guarded(ctx, t, func(c *Conn) (*Tx, error) {
+	return guarded(ctx, t, func(*Conn) (*Tx, error) {
 		inner := &Tx{transaction: t.transaction, outer: t, depth: t.depth + 1, deadline: t.deadline}
-		text := "SAVEPOINT " + inner.name()
-		if deadline := earliest(ctx, wait); !deadline.IsZero() && (t.deadline.IsZero() || deadline.Before(t.deadline)) {
-			inner.deadline = deadline
-			text += c.pool.dialect.SetWaiting(c.pool.waitUntil(deadline))
-		}
-		if err := c.exec(ctx, text); err != nil {
-			return nil, fmt.Errorf("raceproof: savepoint: %w", err)
+		if err := inner.sendSavepoint(ctx, wait); err != nil {
+			return nil, err
 		}
 		t.top = inner
 		return inner, nil
 	})
+}
+
+// sendSavepoint makes a savepoint of the level.
+func (t *Tx) sendSavepoint(ctx context.Context, wait dialect.Wait) error {
+	c, text := t.conn, "SAVEPOINT "+t.name()
+	if deadline := earliest(ctx, wait); !deadline.IsZero() && (t.deadline.IsZero() || deadline.Before(t.deadline)) {
+		t.deadline = deadline
+		text += c.pool.dialect.SetWaiting(c.pool.waitUntil(deadline))
+	}
+	if err := c.exec(ctx, text); err != nil {
+		return fmt.Errorf("raceproof: savepoint: %w", err)
+	}
+	return nil
 }
 
 // earliest returns until when locks are waited for, the zero time if there is no limit.
@@ -66,7 +74,9 @@ func (t *Tx) releaseSavepoint(ctx context.Context) error {
 			return struct{}{}, fmt.Errorf("raceproof: release savepoint: %w", err)
 		}
 		t.done, t.top = true, t.outer
-		t.outer.hooks.adopt(&t.hooks)
+		if t.part == nil {
+			t.outer.hooks.adopt(&t.hooks)
+		}
 		return struct{}{}, nil
 	})
 	return err

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -53,6 +54,10 @@ type TxOptions struct {
 	// Wait is how long the locks of this level are waited for: the one of a database that has only one, and those that the
 	// statements of a nested level want.
 	Wait dialect.Wait
+
+	// LockTimeout bounds how long a statement of the whole transaction waits for a lock, where a server can be told so for a
+	// transaction; 0 is as long as the connection is set to.
+	LockTimeout time.Duration
 
 	// Turns are those that the transaction was waited for with. They end with it, before the hooks are called, which can want
 	// the same.
@@ -119,7 +124,9 @@ func (p *Pool) begin(ctx context.Context, o TxOptions, begin dialect.Beginning) 
 				return err
 			}
 		}
-		err := c.patiently(ctx, patience, func() error { return c.exec(ctx, begin.Text+p.dialect.SetWaiting(p.WaitAtMost(ctx))) })
+		err := c.patiently(ctx, patience, func() error {
+			return c.exec(ctx, begin.Text+p.dialect.SetWaiting(p.waitUntil(earliest(ctx, dialect.Wait{AtMost: o.LockTimeout}))))
+		})
 		if err == nil && a == viewing {
 			err = c.patiently(ctx, patience, func() error { return c.exec(ctx, p.dialect.Look) }) // what it is to see begins here
 		}

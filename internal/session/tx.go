@@ -48,6 +48,7 @@ type Tx struct {
 	open    []lentRows // that callers were given at this level; guarded by mu
 
 	deadline time.Time // of the context of this level, or an earlier one around it
+	part     *Part     // nil unless the level is one caller's share
 
 	hooks hooks // guarded by mu
 }
@@ -76,6 +77,9 @@ func guarded[R any](ctx context.Context, t *Tx, statement func(*Conn) (R, error)
 // guardedFor is guarded for a statement whose caller may have said how long a lock is waited for: that it was not free by
 // then is his answer, and not what the whole transaction is made again for.
 func guardedFor[R any](ctx context.Context, t *Tx, limited bool, statement func(*Conn) (R, error)) (result R, err error) {
+	if err := t.beginPart(ctx); err != nil {
+		return result, err
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.conn.pool.dialect.InProcess && t.reading() {
@@ -213,33 +217,11 @@ func (t *Tx) Many(ctx context.Context, s dialect.Statement, next func() []any) (
 	if s.Args, err = settle(s.Args); err != nil {
 		return err
 	}
-	var captures []*capture
-	_, err = guardedFor(ctx, t, s.Limited, func(c *Conn) (none struct{}, err error) {
-		inner := c.during(ctx)
-		defer c.attend(inner)()
-		rows, _, err := c.query(inner, s)
-		if err != nil {
-			return none, c.failed(ctx, err)
-		}
-		defer func() { _ = rows.Close() }()
-		for rows.Next() {
-			dest, taken := captured(next())
-			if err := rows.Scan(dest...); err != nil {
-				return none, err
-			}
-			captures = append(captures, taken...)
-		}
-		err = rows.Err()
-		_ = rows.Close() // before the connection is asked whether it answers
-		if err != nil {
-			return none, c.failed(ctx, err)
-		}
-		return none, nil
-	})
-	if err == nil {
-		err = deliver(captures)
+	captures, err := guardedFor(ctx, t, s.Limited, func(c *Conn) ([]*capture, error) { return c.many(ctx, s, next) })
+	if err != nil {
+		return err
 	}
-	return err
+	return deliver(captures)
 }
 
 // Change runs a statement in the transaction and returns how many rows it changed.

@@ -1,0 +1,76 @@
+package serial
+
+import (
+	"context"
+
+	"github.com/raceproof/raceproof/internal/row"
+	"github.com/raceproof/raceproof/internal/session"
+)
+
+// compared reads the callers' rows, applies their changes to them in order, holding nothing meanwhile, and writes them if they
+// are still as they were read.
+func (r *round[T, C]) compared(callers []*caller[T, C]) error {
+	t := r.grouping.Table
+	plain, err := r.plain()
+	if err != nil {
+		return err
+	}
+	rows, err := t.Compare(r.ctx, keys(callers), plain)
+	if err != nil {
+		return err
+	}
+	bytes := 0
+	for i, c := range callers {
+		if bytes > r.limits.groupBytes {
+			r.later = append(r.later, callers[i:]...)
+			break
+		}
+		switch found, open := rows.Has(c.id); {
+		case !found:
+			c.sendAway()
+			continue
+		case !open:
+			r.later = append(r.later, c)
+			continue
+		case !c.enter():
+			continue
+		}
+		bytes += c.bytes + rows.Size(c.id)
+		if err := r.try(c, rows); err != nil {
+			return err
+		}
+	}
+	if !rows.Changed() {
+		return nil
+	}
+	return t.Pool.TransactWith(r.ctx, session.TxOptions{LockTimeout: row.GroupPatience}, func(ctx context.Context, tx *session.Tx) error {
+		return rows.Write(ctx, tx)
+	})
+}
+
+// try has a caller apply his function to a row that is not locked.
+func (r *round[T, C]) try(c *caller[T, C], rows *row.Compared[T]) error {
+	later := false
+	err := r.turn(c, func() {
+		scope := r.grouping.Table.Pool.Scope(c.ctx)
+		c.end = scope.End
+		var err error
+		c.value, later, c.after, err = rows.Apply(scope, c.id, r.grouping.Func(c.change))
+		if ended := session.Ended(c.ctx); ended != nil && err == nil {
+			err = ended
+		}
+		if err == nil {
+			return
+		}
+		c.err = r.grouping.Table.Wrap(c.key, err)
+		if c.ctx.Err() != nil {
+			c.state.Store(gone)
+			c.order(served)
+		}
+	})
+	if err == nil && later && c.state.Load() == entered {
+		r.done = r.done[:len(r.done)-1]
+		r.later = append(r.later, c)
+	}
+	return err
+}
