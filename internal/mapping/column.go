@@ -107,6 +107,9 @@ func (m *Mapping) Snapshot(v reflect.Value) (Snapshot, error) {
 	return s, nil
 }
 
+// Restore makes the struct v what it was. It must be Flat.
+func (s Snapshot) Restore(v reflect.Value) { v.Set(s.flat) }
+
 // Changed returns the columns whose fields in v are not as they were.
 func (s Snapshot) Changed(v reflect.Value) ([]int, error) {
 	return s.mapping.differing(func(i int, c *Column) (bool, error) {

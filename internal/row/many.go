@@ -105,11 +105,15 @@ func (t *Table[T]) writeMany(ctx context.Context, tx *session.Tx, rows []*heldRo
 }
 
 func (t *Table[T]) change(ctx context.Context, tx *session.Tx, s *dialect.SQL, rows int) error {
-	n, err := tx.Change(ctx, locking(s))
-	if err == nil && n != int64(rows) {
-		err = ErrStale
+	switch n, err := tx.Change(ctx, locking(s)); {
+	case err != nil:
+		return err
+	case n > int64(rows):
+		return session.ErrAmbiguous
+	case n < int64(rows):
+		return ErrStale
 	}
-	return err
+	return nil
 }
 
 // updatesOne is the UPDATE of one row that was changed.

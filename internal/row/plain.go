@@ -58,6 +58,15 @@ func (t *Table[T]) Plain(ctx context.Context) (*Plain, error) {
 	return p, nil
 }
 
+// Trusted returns what is plain for those who would otherwise read a row again after they have written it; nil where that costs
+// nothing.
+func (t *Table[T]) Trusted(ctx context.Context) (*Plain, error) {
+	if t.Pool.Dialect().ReturningInside || !t.Flat() {
+		return nil, nil
+	}
+	return t.Plain(ctx)
+}
+
 // knownPlain returns what was asked not long ago.
 func (t *Table[T]) knownPlain() *Plain {
 	if p := t.plain.Load(); p != nil && time.Since(p.asked) < plainFor {

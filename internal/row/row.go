@@ -23,7 +23,8 @@ type Row[T any] struct {
 	table   *Table[T]
 	key     Key
 	locked  bool
-	written bool // its version was raised in the transaction already
+	written bool   // its version was raised in the transaction already
+	plain   *Plain // of what is written so that it need not be read back
 	before  mapping.Snapshot
 	version int64 // as it was read
 	changed []int // the columns to write
@@ -283,6 +284,9 @@ func (r *Row[T]) Write(ctx context.Context, q session.Querier) error {
 	if r.table.Counter != "" && !r.written && r.version == math.MaxInt64 {
 		return ErrVersionFull
 	}
+	if tx, inside := q.(*session.Tx); inside && r.known() {
+		return r.writePlain(ctx, tx)
+	}
 	var after T // not Value itself: if the database is busy, Write is called again with it
 	found, err := r.table.Update(ctx, q, r.update(), &after)
 	switch {
@@ -295,9 +299,36 @@ func (r *Row[T]) Write(ctx context.Context, q session.Querier) error {
 	return nil
 }
 
+// Trust says what is known of the table, so that a row need not be read back after it was written.
+func (r *Row[T]) Trust(p *Plain) { r.plain = p }
+
+// known tells whether the row is known as it will be in the database, where it costs a statement to ask.
+func (r *Row[T]) known() bool {
+	if r.plain == nil || r.written || r.table.Pool.Dialect().ReturningInside || !r.table.Flat() {
+		return false
+	}
+	v := reflect.ValueOf(&r.Value).Elem()
+	return !slices.ContainsFunc(r.changed, func(column int) bool { return !r.plain.Holds(column, v) })
+}
+
+// writePlain is Write where it is known what the database makes of the columns.
+func (r *Row[T]) writePlain(ctx context.Context, tx *session.Tx) error {
+	after := &heldRow[T]{Row: *r, raised: 1}
+	if err := r.table.change(ctx, tx, r.table.updatesOne(after), 1); err != nil {
+		return err
+	}
+	r.before.Restore(reflect.ValueOf(&after.Value).Elem())
+	after.take(reflect.ValueOf(&r.Value).Elem(), r.changed)
+	r.Value = after.Value
+	return nil
+}
+
 // WriteLocked is Write for who holds the row's lock. If the transaction was used since the row was read, this very row can
 // have been changed in it, which writing would undo.
 func (r *Row[T]) WriteLocked(ctx context.Context, tx *session.Tx, used bool) (err error) {
+	if used {
+		r.plain = nil // the function can have altered the table
+	}
 	switch {
 	case used && r.Unchanged():
 		err = r.Refresh(ctx, tx)
