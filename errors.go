@@ -39,13 +39,14 @@ var (
 	// error that does not mean that nothing was changed.
 	ErrCommitUnknown = session.ErrCommitUnknown
 
-	// ErrClosed: the DB was closed.
+	// ErrClosed: the DB was closed, or the updater, of package serial.
 	ErrClosed = session.ErrClosed
 
 	// ErrNoTransaction: what was asked for has a meaning only inside a transaction of the DB, and the context carries none.
 	ErrNoTransaction = errors.New("raceproof: the context carries no transaction of the DB")
 
-	// ErrOverloaded: more callers wait for one row in this process than are allowed to. The update can be asked for again.
+	// ErrOverloaded: more callers wait in this process, for one row or for an updater of package serial, than are allowed to. The
+	// update can be asked for again.
 	ErrOverloaded = session.ErrOverloaded
 
 	// ErrLeaseLost: the lease is not held any more, or it cannot be proved that it is. See package lease.

@@ -24,7 +24,7 @@ func TestNobodyButNaiveLoses(t *testing.T) {
 	require.NoError(t, err)
 	var results []result
 	require.NoError(t, json.Unmarshal(out.Bytes(), &results))
-	require.Len(t, results, 4)
+	require.Len(t, results, 5)
 	for _, r := range results {
 		assert.EqualValues(t, 800, r.Expected+r.Errors, r.Pattern)
 		assert.Positive(t, r.Rate)
@@ -56,7 +56,7 @@ func TestOnServers(t *testing.T) {
 			require.NoError(t, err)
 			var results []result
 			require.NoError(t, json.Unmarshal(out.Bytes(), &results))
-			require.Len(t, results, 4)
+			require.Len(t, results, 5)
 			for _, r := range results {
 				assert.Zero(t, r.Errors, "%s: %s", r.Pattern, r.Error)
 				if r.Pattern != naive {

@@ -11,6 +11,7 @@ import (
 	dbatomic "github.com/raceproof/raceproof/atomic"
 	"github.com/raceproof/raceproof/lock"
 	"github.com/raceproof/raceproof/optimistic"
+	"github.com/raceproof/raceproof/serial"
 )
 
 // table is made when the program starts and dropped when it ends, so it has a name that no service uses.
@@ -28,7 +29,7 @@ var players = raceproof.MustTable[Player](table)
 const naive = "naive"
 
 // patterns are run in this order.
-var patterns = []string{naive, "lock", "atomic", "optimistic"}
+var patterns = []string{naive, "lock", "atomic", "optimistic", "serial"}
 
 // A tally counts how often the functions over the row were called: each time beyond the first is a retry.
 type tally struct{ calls atomic.Int64 }
@@ -49,6 +50,8 @@ func (s *store) updater(pattern string, t *tally) (raceproof.Updater[Player, int
 		return raceproof.Bind(unprotected{s.pool}, t.points), nil
 	case "lock":
 		return raceproof.Bind(lock.New(s.db, players, nil), t.points), nil
+	case "serial": // what package lock does, for all who wait at once
+		return raceproof.Bind(serial.Wrap(lock.New(s.db, players, nil)), t.points), nil
 	case "optimistic":
 		return raceproof.Bind(optimistic.New(s.db, players, nil), t.points), nil
 	case "atomic":

@@ -12,6 +12,7 @@ import (
 	"github.com/raceproof/raceproof/atomic"
 	"github.com/raceproof/raceproof/lock"
 	"github.com/raceproof/raceproof/optimistic"
+	"github.com/raceproof/raceproof/serial"
 )
 
 // A Player is a row of the table players. The fields id and version are the key and the version by their names.
@@ -81,7 +82,8 @@ func newUpdaters(db *raceproof.DB, pool *sqlx.DB) (map[string]updater, error) {
 	locking := lock.New(db, players, nil)
 	checking := optimistic.New(db, players, nil)
 	computing := atomic.New(db, players, nil)
-	if err := errors.Join(locking.Err(), checking.Err(), computing.Err()); err != nil {
+	queueing := serial.Wrap(locking) // clicks that wait are counted together, in one transaction
+	if err := errors.Join(locking.Err(), checking.Err(), computing.Err(), queueing.Err()); err != nil {
 		return nil, err
 	}
 	return map[string]updater{
@@ -89,5 +91,6 @@ func newUpdaters(db *raceproof.DB, pool *sqlx.DB) (map[string]updater, error) {
 		"lock":       raceproof.Bind(locking, inGo),
 		"optimistic": raceproof.Bind(checking, inGo),
 		"atomic":     raceproof.Bind(computing, inSQL),
+		"serial":     raceproof.Bind(queueing, inGo),
 	}, nil
 }

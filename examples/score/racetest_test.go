@@ -164,7 +164,7 @@ func TestSchedulesNaiveLosesAClick(t *testing.T) {
 func TestSchedulesCountEveryClick(t *testing.T) {
 	for _, patterns := range [][]string{
 		{"lock", "lock"}, {"optimistic", "optimistic"}, {"atomic", "atomic"}, {"atomic", "atomic", "atomic"},
-		{"lock", "optimistic"}, {"lock", "atomic"}, {"optimistic", "atomic"},
+		{"lock", "optimistic"}, {"lock", "atomic"}, {"optimistic", "atomic"}, {"serial", "serial"}, {"serial", "optimistic"},
 	} {
 		t.Run(strings.Join(patterns, ","), func(t *testing.T) {
 			racetest.Explore(t, together(t, clicking(patterns...)))

@@ -204,6 +204,7 @@ func TestNoClickIsLost(t *testing.T) {
 		"lock":       afterClicks(clients * clicks),
 		"optimistic": afterClicks(clients * clicks),
 		"atomic":     bonus * clients * clicks,
+		"serial":     afterClicks(clients * clicks),
 	} {
 		t.Run(pattern, func(t *testing.T) {
 			pool, _ := testDB(t)
@@ -239,7 +240,7 @@ func TestNoClickIsLostWhenPatternsMix(t *testing.T) {
 	for i := range clients {
 		users.Go(func() {
 			for range clicks {
-				clickOnce(t, base+"/score/"+[]string{"lock", "optimistic", "atomic"}[i%3])
+				clickOnce(t, base+"/score/"+[]string{"lock", "optimistic", "atomic", "serial"}[i%4])
 			}
 		})
 	}

@@ -41,7 +41,7 @@ func TestAnswers(t *testing.T) {
 		{"POST", "/players/99/score/optimistic", 404, "there is no such player", 0, ""},
 		{"POST", "/players/99/score/atomic", 404, "there is no such player", 0, ""},
 		{"POST", "/players/1/score/magic", 404,
-			`unknown pattern "magic": there are atomic, lock, naive, optimistic`, 0, ""},
+			`unknown pattern "magic": there are atomic, lock, naive, optimistic, serial`, 0, ""},
 
 		{"GET", "/players/one", 400, "the player's id must be an integer", 0, ""},
 		{"POST", "/players/1.0/score/lock", 400, "the player's id must be an integer", 0, ""},
@@ -84,7 +84,7 @@ func (o overtaken) Update(ctx context.Context, key any, c click) (Player, error)
 
 func TestTheAnswerIsWhatThisClickMade(t *testing.T) {
 	for pattern, expected := range map[string]int64{
-		"lock": afterClicks(1), "optimistic": afterClicks(1), "atomic": bonus,
+		"lock": afterClicks(1), "optimistic": afterClicks(1), "atomic": bonus, "serial": afterClicks(1),
 	} {
 		t.Run(pattern, func(t *testing.T) {
 			s := testService(t)
@@ -130,7 +130,7 @@ func TestConflictIs409(t *testing.T) {
 }
 
 func TestTooHighIs422(t *testing.T) {
-	for _, pattern := range []string{"lock", "optimistic", "atomic"} {
+	for _, pattern := range []string{"lock", "optimistic", "atomic", "serial"} {
 		t.Run(pattern, func(t *testing.T) {
 			s := testService(t)
 			_, err := s.pool.ExecContext(t.Context(), "UPDATE players SET score = ? WHERE id = 1", int64(math.MaxInt64))
@@ -147,7 +147,7 @@ func TestTooHighIs422(t *testing.T) {
 // Another process, for which another handle on the file stands here, holds the write lock for longer than a request
 // waits.
 func TestLockedIs503(t *testing.T) {
-	for _, pattern := range []string{"lock", "optimistic", "atomic"} {
+	for _, pattern := range []string{"lock", "optimistic", "atomic", "serial"} {
 		t.Run(pattern, func(t *testing.T) {
 			pool, path := testDB(t)
 			updaters, err := newUpdaters(database(t, pool), pool)

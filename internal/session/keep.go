@@ -124,8 +124,8 @@ func (p *Pool) look() {
 	}
 }
 
-// ErrClosed: the DB was closed.
-var ErrClosed = errors.New("raceproof: the DB is closed")
+// ErrClosed: the DB, or an updater that can be, was closed.
+var ErrClosed = errors.New("raceproof: closed")
 
 // Close waits for the writer whose turn it is, gives the kept connections back, and refuses what comes later.
 func (p *Pool) Close() {
