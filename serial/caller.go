@@ -115,9 +115,6 @@ func (u *Updater[T, C]) await(c *caller[T, C]) (value T, err error) {
 			if u.queue.leave(c) {
 				return value, u.about(c.key, fmt.Errorf("%w: by the callers before it: %w", raceproof.ErrLocked, session.Ended(c.ctx)))
 			}
-			if cancel := c.cancel.Load(); cancel != nil {
-				defer time.AfterFunc(tolerance, *cancel).Stop()
-			}
 		}
 	}
 }

@@ -43,7 +43,7 @@ func (r *round[T, C]) compared(callers []*caller[T, C]) error {
 	if !rows.Changed() {
 		return nil
 	}
-	return t.Pool.TransactWith(r.ctx, session.TxOptions{LockTimeout: row.GroupPatience}, func(ctx context.Context, tx *session.Tx) error {
+	return r.transact(func(ctx context.Context, tx *session.Tx) error {
 		return rows.Write(ctx, tx)
 	})
 }

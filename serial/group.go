@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/raceproof/raceproof"
+	"github.com/raceproof/raceproof/internal/dialect"
 	"github.com/raceproof/raceproof/internal/row"
 	"github.com/raceproof/raceproof/internal/session"
 )
 
-// roundsAtMost is how often a group is made that the database refuses on account of others.
-const roundsAtMost = 3
+// roundsAtMost is how often a group is tried to be served.
+const roundsAtMost = 4
 
 // A round is one transaction for a group.
 type round[T, C any] struct {
@@ -24,31 +25,56 @@ type round[T, C any] struct {
 	later  []*caller[T, C] // who are for another group
 }
 
+// A manner is how a group is served. Each is for when the one before it has failed.
+type manner int
+
+const (
+	together   manner = iota // the changes of a row are made of what those before have made of it
+	skipping                 // the same, but of rows only that nobody else holds
+	separately               // each by the updater that is wrapped, in one transaction
+	alone                    // each by the updater that is wrapped, by its caller
+)
+
+// next is what is tried after a round has failed.
+func (u *Updater[T, C]) next(m manner, err error) manner {
+	locked, conflict := errors.Is(err, raceproof.ErrLocked), errors.Is(err, row.ErrStale)
+	if r, ok := err.(*session.Refused); ok {
+		locked, conflict = r.Class == dialect.Busy, r.Class == dialect.Conflict
+	}
+	switch {
+	case conflict:
+		return m
+	case errors.Is(err, raceproof.ErrCommitUnknown) || u.grouping.Locks == nil:
+		return alone
+	case locked && m == together && u.grouping.Locks.Skips():
+		return skipping
+	case locked || m == separately:
+		return alone
+	}
+	return separately
+}
+
 // group serves callers together. Nothing that goes wrong with that is told to anybody, but that a COMMIT's answer was lost: it is
 // made again, and at last everybody makes his update himself.
 func (u *Updater[T, C]) group(callers []*caller[T, C]) {
-	merges := u.grouping.Table != nil
-	for rounds := 1; len(callers) > 0; rounds++ {
+	m := together
+	if u.grouping.Table == nil {
+		m = separately
+	}
+	for rounds := 1; m != alone && len(callers) > 0; rounds++ {
 		r := &round[T, C]{Updater: u, back: make(chan struct{}, 1)}
-		err := r.make(callers, merges)
+		err := r.make(callers, m)
 		if err == nil {
 			return
 		}
 		if errors.Is(err, raceproof.ErrCommitUnknown) {
 			r.unanswered(err)
-			rounds, merges = roundsAtMost, false
 		}
 		callers = slices.DeleteFunc(callers, func(c *caller[T, C]) bool { return !c.again() })
-		_, isRefused := err.(*session.Refused)
-		switch {
-		case (isRefused || errors.Is(err, row.ErrStale)) && rounds < roundsAtMost:
-			time.Sleep(session.Jitter(time.Duration(rounds) * time.Millisecond))
-			continue
-		case merges && u.grouping.Locks != nil:
-			merges, rounds = false, roundsAtMost
-			continue
+		if m = u.next(m, err); rounds >= roundsAtMost {
+			m = alone
 		}
-		break
+		time.Sleep(session.Jitter(time.Duration(rounds) * time.Millisecond))
 	}
 	for _, c := range callers {
 		c.sendAway()
@@ -56,17 +82,17 @@ func (u *Updater[T, C]) group(callers []*caller[T, C]) {
 }
 
 // make makes one transaction for the callers, and orders those who are served by it to return.
-func (r *round[T, C]) make(callers []*caller[T, C], merges bool) (err error) {
+func (r *round[T, C]) make(callers []*caller[T, C], m manner) (err error) {
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	defer r.cancel()
 	for _, c := range callers {
 		c.cancel.Store(&r.cancel)
 	}
 	switch {
-	case !merges:
+	case m == separately:
 		err = r.separately(callers)
 	case r.grouping.Locks != nil:
-		err = r.locked(callers)
+		err = r.locked(callers, m == skipping)
 	default:
 		err = r.compared(callers)
 	}
@@ -80,6 +106,16 @@ func (r *round[T, C]) make(callers []*caller[T, C], merges bool) (err error) {
 	r.later = slices.DeleteFunc(r.later, func(c *caller[T, C]) bool { return !c.again() })
 	r.queue.putBack(r.later)
 	return nil
+}
+
+// patience is how long a group waits for a lock, where the database can be told so in milliseconds. Callers of other rows wait
+// with those of the one that somebody holds.
+const patience = 250 * time.Millisecond
+
+// transact calls f in the round's transaction.
+func (r *round[T, C]) transact(f func(context.Context, *session.Tx) error) error {
+	o := session.TxOptions{LockTimeout: patience, Wait: dialect.Wait{AtMost: row.GroupPatience}}
+	return r.db.Pool().TransactWith(r.ctx, o, f)
 }
 
 // unanswered tells those who have had their part that it is not known what has become of it. Those who were to be told an error
@@ -127,7 +163,7 @@ func (r *round[T, C]) turn(c *caller[T, C], part func()) error {
 
 // separately has each caller's update made by the updater that is wrapped, in one transaction.
 func (r *round[T, C]) separately(callers []*caller[T, C]) error {
-	return r.db.Pool().TransactWith(r.ctx, session.TxOptions{LockTimeout: row.GroupPatience}, func(_ context.Context, tx *session.Tx) error {
+	return r.transact(func(_ context.Context, tx *session.Tx) error {
 		for _, c := range callers {
 			if !c.enter() {
 				continue

@@ -24,15 +24,15 @@ func keys[T, C any](callers []*caller[T, C]) (keys []row.Key) {
 }
 
 // locked locks the callers' rows, applies their changes to them in order, and writes them.
-func (r *round[T, C]) locked(callers []*caller[T, C]) error {
+func (r *round[T, C]) locked(callers []*caller[T, C], skips bool) error {
 	t := r.grouping.Table
 	plain, err := r.plain()
 	if err != nil {
 		return err
 	}
-	return t.Pool.TransactWith(r.ctx, session.TxOptions{LockTimeout: row.GroupPatience}, func(ctx context.Context, tx *session.Tx) error {
+	return r.transact(func(ctx context.Context, tx *session.Tx) error {
 		h := t.Hold(ctx, tx, r.grouping.Locks, plain)
-		if err := h.Lock(keys(callers)); err != nil {
+		if err := h.Lock(keys(callers), skips); err != nil {
 			return err
 		}
 		bytes := 0

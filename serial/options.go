@@ -46,7 +46,7 @@ type Stats struct {
 	// their keys, a row, and the values in changes of package atomic. What a Go function holds it does not know.
 	Waiting, WaitingBytes int
 
-	Groups       uint64 // transactions that were committed for more than one caller
+	Groups       uint64 // transactions that were committed for those who waited
 	Grouped      uint64 // the callers that were served by those
 	Alone        uint64 // callers who ran their updates themselves
 	LargestGroup int    // how many callers one group has served at the most

@@ -66,6 +66,7 @@ func (q *queue[T, C]) join(c *caller[T, C], l limits) (turn uint64, alone bool, 
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if turn, alone = q.begin(); alone {
+		c.state.Store(entered) // he has a turn, and cannot leave
 		q.inside++
 		return turn, true, nil
 	}
@@ -98,7 +99,7 @@ func (q *queue[T, C]) sendAway(c *caller[T, C]) error {
 		return raceproof.ErrClosed
 	}
 	q.inside++
-	c.wake <- away
+	c.sendAway()
 	return nil
 }
 
@@ -136,17 +137,18 @@ func (q *queue[T, C]) unlink(c *caller[T, C]) {
 	q.stats.WaitingBytes -= c.bytes
 }
 
-// leave takes a caller out whose context has ended, unless his function has been called already.
+// leave takes a caller out whose context has ended, unless his function has been called already. A group that he is in does not
+// go on for long: it can be stuck.
 func (q *queue[T, C]) leave(c *caller[T, C]) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !c.state.CompareAndSwap(waiting, gone) {
-		return false
-	}
+	left := c.state.CompareAndSwap(waiting, gone)
 	if c.queued {
 		q.unlink(c)
+	} else if cancel := c.cancel.Load(); cancel != nil {
+		time.AfterFunc(tolerance, *cancel) // which does nothing if its round is over
 	}
-	return true
+	return left
 }
 
 // putBack puts callers in front of the others, in their order.
@@ -241,6 +243,9 @@ func (q *queue[T, C]) exit() {
 
 // served counts a group.
 func (q *queue[T, C]) served(callers int) {
+	if callers == 0 {
+		return
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.stats.Groups++

@@ -7,7 +7,6 @@ import (
 
 	"github.com/raceproof/raceproof"
 	"github.com/raceproof/raceproof/internal/dialect"
-	"github.com/raceproof/raceproof/internal/session"
 )
 
 // A Grouping says how updates of one updater can be made together, in one transaction. Updaters give it to package serial.
@@ -35,7 +34,8 @@ type Locks struct {
 	skipping *Lock // leaves out rows that somebody holds; nil: that cannot be had
 }
 
-// GroupPatience is how long a group waits for a lock. It is the least that SELECT ... FOR UPDATE WAIT can count.
+// GroupPatience is how long a group waits for a lock where that cannot be said in milliseconds. It is the least that SELECT
+// ... FOR UPDATE WAIT can count.
 const GroupPatience = time.Second
 
 // NewLocks returns them for an updater that locks rows as it is told.
@@ -55,13 +55,5 @@ func (t *Table[T]) NewLocks(l dialect.Locking) (_ *Locks, err error) {
 	return locks, err
 }
 
-// of returns the lock for so many rows at once.
-func (l *Locks) of(p *session.Pool, rows int) *Lock {
-	switch {
-	case rows > 1 && l.skipping != nil:
-		return l.skipping
-	case p.CheckServer(l.limited.Locking) != nil:
-		return l.plain
-	}
-	return l.limited
-}
+// Skips tells whether rows that somebody holds can be left out.
+func (l *Locks) Skips() bool { return l.skipping != nil }

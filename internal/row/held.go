@@ -36,11 +36,17 @@ func (t *Table[T]) Hold(ctx context.Context, tx *session.Tx, l *Locks, p *Plain)
 	return &Held[T]{table: t, plain: p, locks: l, ctx: ctx, tx: tx, rows: map[session.KeyID]*heldRow[T]{}}
 }
 
-// Lock locks and reads the rows with the keys, which are in order. Rows that are not there, that others hold if the lock leaves
-// those out, and rows whose keys are only equal to what was asked for, are none of the held ones: of two spellings of one key
+// Lock locks and reads the rows with the keys, which are in order. Rows that are not there, that others hold if those
+// are skipped, and rows whose keys are only equal to what was asked for, are none of the held ones: of two spellings of one key
 // each would have a copy.
-func (h *Held[T]) Lock(keys []Key) error {
-	l := h.locks.of(h.table.Pool, len(keys))
+func (h *Held[T]) Lock(keys []Key, skips bool) error {
+	l := h.locks.limited
+	switch {
+	case skips:
+		l = h.locks.skipping
+	case h.table.Pool.CheckServer(l.Locking) != nil:
+		l = h.locks.plain
+	}
 	if h.table.inOneStatement(len(keys)) {
 		return h.table.readMany(h.ctx, h.tx, keys, l, h.add)
 	}
@@ -75,7 +81,7 @@ func (h *Held[T]) Has(key Key, id session.KeyID) (bool, error) {
 	r, known := h.rows[id]
 	if known && r == nil {
 		delete(h.rows, id)
-		if err := h.Lock([]Key{key}); err != nil {
+		if err := h.Lock([]Key{key}, false); err != nil {
 			return false, err
 		}
 		r = h.rows[id]

@@ -125,7 +125,7 @@ func (p *Pool) look() {
 }
 
 // ErrClosed: the DB, or an updater that can be, was closed.
-var ErrClosed = errors.New("raceproof: closed")
+var ErrClosed = errors.New("raceproof: the DB, or the updater, is closed")
 
 // Close waits for the writer whose turn it is, gives the kept connections back, and refuses what comes later.
 func (p *Pool) Close() {
