@@ -126,10 +126,13 @@ const tolerance = time.Second
 func (u *Updater[T, C]) obey(c *caller[T, C], o order) (value T, err error) {
 	switch o {
 	case served:
-		if c.err == nil && c.after != nil {
-			c.value = c.after()
+		switch {
+		case c.err != nil:
+			return value, c.err
+		case c.after != nil:
+			return c.after(), nil
 		}
-		return c.value, c.err
+		return c.value, nil
 	case refused:
 		return value, u.about(c.key, raceproof.ErrClosed)
 	case lone:
@@ -169,11 +172,12 @@ func (c *caller[T, C]) enter() bool {
 
 // again makes a caller one who waits, after a round that was given up, and tells whether he is one.
 func (c *caller[T, C]) again() bool {
-	if c.state.CompareAndSwap(entered, waiting) {
+	if c.state.Load() == entered {
 		if c.end != nil {
 			c.undone = append(c.undone, c.end)
 		}
 		c.value, c.err, c.after, c.end = *new(T), nil, nil, nil
+		c.state.Store(waiting) // from now on he can leave, and all of this is his
 	}
 	if c.state.Load() != waiting {
 		return false

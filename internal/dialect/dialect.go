@@ -124,6 +124,8 @@ type writes struct {
 	unlessThere [2]Fragment
 	SkipsAny    bool
 
+	// Arrays: there are arrays, and unnest, which makes rows of several.
+	Arrays bool
 	// CountsChanged: an UPDATE does not count the rows that it finds but leaves as they are.
 	CountsChanged bool
 

@@ -53,6 +53,7 @@ var postgres = &Dialect{
 		RowAtOnce:  2, // one has it, and the next waits for it without a round trip in between
 	},
 	writes: writes{
+		Arrays:          true,
 		unlessThere:     [2]Fragment{" ON CONFLICT (", ") DO NOTHING"},
 		Returning:       true,
 		ReturningInside: true,

@@ -92,7 +92,7 @@ func (m *Mapping) Snapshot(v reflect.Value) (Snapshot, error) {
 		if c.flat {
 			continue
 		}
-		value, err := bound(c.Field(v))
+		value, err := Bound(c.Field(v))
 		if err != nil {
 			return s, err
 		}
@@ -116,7 +116,7 @@ func (s Snapshot) Changed(v reflect.Value) ([]int, error) {
 		if c.flat {
 			return sameField(c.Field(s.flat), c.Field(v)), nil
 		}
-		value, err := bound(c.Field(v))
+		value, err := Bound(c.Field(v))
 		return err == nil && sameValue(s.deep[i], value), err
 	})
 }
@@ -129,11 +129,11 @@ func (m *Mapping) Changed(before, after reflect.Value) ([]int, error) {
 		if c.flat {
 			return sameField(a, b), nil
 		}
-		was, err := bound(a)
+		was, err := Bound(a)
 		if err != nil {
 			return false, err
 		}
-		is, err := bound(b)
+		is, err := Bound(b)
 		return err == nil && sameValue(was, is), err
 	})
 }
@@ -159,8 +159,8 @@ func sameField(a, b reflect.Value) bool {
 	return a.Equal(b)
 }
 
-// bound returns what database/sql would bind for a field.
-func bound(field reflect.Value) (driver.Value, error) {
+// Bound returns what database/sql would bind for a field.
+func Bound(field reflect.Value) (driver.Value, error) {
 	return driver.DefaultParameterConverter.ConvertValue(field.Interface())
 }
 

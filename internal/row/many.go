@@ -22,7 +22,11 @@ func (t *Table[T]) inOneStatement(keys int) bool {
 // readMany reads the rows with the keys, which are in order, and locks them if it is told how. It calls add with each that is
 // there.
 func (t *Table[T]) readMany(ctx context.Context, q session.Querier, keys []Key, l *Lock, add func(*Row[T])) error {
-	for part := range slices.Chunk(keys, manyAtMost) {
+	atMost := manyAtMost
+	if t.keysAsArray() {
+		atMost = arrayAtMost
+	}
+	for part := range slices.Chunk(keys, atMost) {
 		s := t.sql().Add("SELECT ").Append(t.selected()).Add(" FROM ").Name(t.Table).Add(" WHERE ")
 		t.isOneOf(s, part)
 		s.Add(" ORDER BY ").Name(t.Columns[t.Key[0]].Name) // everybody locks in one order
@@ -64,7 +68,14 @@ func padded(n int) int {
 
 // isOneOf adds the condition that a row has one of the keys, the last of which is repeated.
 func (t *Table[T]) isOneOf(s *dialect.SQL, keys []Key) {
-	s.Name(t.Columns[t.Key[0]].Name).Add(" IN (")
+	s.Name(t.Columns[t.Key[0]].Name)
+	if t.keysAsArray() {
+		s.Add(" = ANY(")
+		array(s, len(keys), func(i int) any { return keys[i][0] })
+		s.Add(")")
+		return
+	}
+	s.Add(" IN (")
 	for i := range padded(len(keys)) {
 		if i > 0 {
 			s.Add(", ")
@@ -87,17 +98,17 @@ func (t *Table[T]) writeMany(ctx context.Context, tx *session.Tx, rows []*heldRo
 			changed = append(changed, r)
 		}
 	}
-	if t.inOneStatement(len(changed)) && t.simple(changed) {
-		slices.SortFunc(changed, func(a, b *heldRow[T]) int { return a.key.Compare(b.key) })
-		for part := range slices.Chunk(changed, manyAtMost) {
-			if err := t.change(ctx, tx, t.updatesMany(part), len(part)); err != nil {
-				return err
-			}
-		}
-		return nil
+	slices.SortFunc(changed, func(a, b *heldRow[T]) int { return a.key.Compare(b.key) })
+	update, atMost := func(rows []*heldRow[T]) *dialect.SQL { return t.updatesOne(rows[0]) }, 1
+	switch {
+	case !t.inOneStatement(len(changed)):
+	case t.asArrays(changed):
+		update, atMost = t.updatesByArrays, arrayAtMost
+	case t.simple(changed):
+		update, atMost = t.updatesMany, manyAtMost
 	}
-	for _, r := range changed {
-		if err := t.change(ctx, tx, t.updatesOne(r), 1); err != nil {
+	for part := range slices.Chunk(changed, atMost) {
+		if err := t.change(ctx, tx, update(part), len(part)); err != nil {
 			return err
 		}
 	}
