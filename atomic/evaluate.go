@@ -147,13 +147,13 @@ func (e *evaluator) harmless(n node) bool {
 	return false
 }
 
-// constant tells whether a value does not depend on the row.
+// constant tells whether a value does not depend on the row. A default for what is never NULL is left out by the database.
 func constant(n node) bool {
 	switch n := n.(type) {
 	case literal:
 		return true
 	case arithmetic:
-		return constant(n.left) && constant(n.right)
+		return constant(n.left) && (n.op == coalesce || constant(n.right))
 	}
 	return false
 }
