@@ -2,6 +2,7 @@ package atomic
 
 import (
 	"reflect"
+	"unicode/utf8"
 
 	"github.com/raceproof/raceproof/internal/dialect"
 	"github.com/raceproof/raceproof/internal/mapping"
@@ -131,11 +132,13 @@ func (e *evaluator) harmless(n node) bool {
 	case field:
 		return true
 	case literal:
-		switch n.value.(type) {
+		switch v := n.value.(type) {
 		case nil, int64:
 			return !n.own
-		case string, bool:
-			return !n.own && !e.folds // which would convert it to the type of its column
+		case bool:
+			return !e.folds // which would convert it to the type of its column
+		case string:
+			return !n.own && !e.folds && utf8.ValidString(v)
 		}
 	case arithmetic:
 		if constant(n) {

@@ -66,6 +66,7 @@ func TestEvaluateErrorsInConditions(t *testing.T) {
 		"a default that can be needed":    {atomic.Set("a", b.Coalesce(32768)).If(never), "rrr", nil},
 		"a column that is not exact":      {atomic.Set("doubt", 1).If(never), "rr-", nil},
 		"a text":                          {atomic.Set("name", "y").If(never), "rr-", nil},
+		"a text that is none":             {atomic.Set("name", "\xff").If(never), "---", nil},
 		"a bool":                          {atomic.Set("done", true).If(never), "rr-", nil},
 		"NULL":                            {atomic.Set("at", nil).If(never), "rrr", nil},
 		"a time":                          {atomic.Set("at", time.Unix(0, 0)).If(never), "---", nil},

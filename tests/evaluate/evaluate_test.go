@@ -31,7 +31,7 @@ const (
 
 var (
 	seedFlag = flag.Uint64("seed", 0, "the changes to make again, instead of others each time")
-	batches  = flag.Int("batches", 4, "how many batches of changes each table gets")
+	batches  = flag.Int("batches", 3, "how many batches of changes each table gets")
 )
 
 // Drivers can bind values, or write them into the statement.
