@@ -71,6 +71,7 @@ func TestEvaluateErrorsInConditions(t *testing.T) {
 		"NULL":                            {atomic.Set("at", nil).If(never), "rrr", nil},
 		"a time":                          {atomic.Set("at", time.Unix(0, 0)).If(never), "---", nil},
 		"a value of their own":            {atomic.Set("name", odd("y")).If(never), "---", nil},
+		"a number of their own":           {atomic.Set("cents", cents(5)).If(never), "---", nil},
 		"a default for a text":            {atomic.Set("name", atomic.F("alias").Coalesce("y")).If(never), "rr-", nil},
 		"fractions of a column":           {atomic.Set("ratio", atomic.F("ratio").Mul(2)).If(never), "rrr", nil},
 		"one of two":                      {atomic.Set("a", 1).Set("b", atomic.Value(1).Add(most)).If(never), "---", nil},

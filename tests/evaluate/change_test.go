@@ -77,7 +77,7 @@ func around(r *rand.Rand, least, most int64) int64 {
 	for {
 		n := r.Int64N(24) - 8
 		if r.IntN(3) == 0 {
-			n = limits[r.IntN(len(limits))] + r.Int64N(5) - 2 // which can come round, and is near the other limit then
+			n = pick(r, limits...) + r.Int64N(5) - 2 // which can come round, and is near the other limit then
 		}
 		if least <= n && n <= most {
 			return n
@@ -200,7 +200,10 @@ func condition(r *rand.Rand, depth int) atomic.Condition {
 		return atomic.F(pick(r, "name", "alias", "flag", "ratio")).IsNull()
 	case 3:
 		return pick(r, atomic.F("name").Eq("X"), atomic.F("flag").Eq(true))
-	case 4, 5:
+	case 4: // what a column is equal to can stand in its place, and is too large for what is computed
+		column := atomic.F(pick(r, columns...))
+		return column.Eq(around(r, math.MinInt64, math.MaxInt64)).And(column.Add(4).Gt(operand(r, 0)))
+	case 5:
 		return e.Eq(other)
 	case 6:
 		return e.Ne(other)
@@ -223,7 +226,7 @@ func randomChange(r *rand.Rand) (c atomic.Change) {
 
 func assign(r *rand.Rand, c atomic.Change) atomic.Change {
 	column := pick(r, columns...)
-	switch r.IntN(16) {
+	switch r.IntN(28) {
 	case 0:
 		return c.Set("name", pick(r, "", "x", "Größe", strings.Repeat("long", 3)))
 	case 1:
@@ -237,8 +240,15 @@ func assign(r *rand.Rand, c atomic.Change) atomic.Change {
 	case 6:
 		return c.Set(column, around(r, math.MinInt16, math.MaxInt16))
 	case 7:
+		return c.Set(column, atomic.Value(around(r, math.MinInt32*2, math.MaxInt32*2)).Coalesce(atomic.F(pick(r, columns...))))
+	case 8: // columns of a width are computed in that width
+		narrow := func() atomic.Expr { return atomic.F(pick(r, "small", "wide", "other", "little", "num")) }
+		return c.Set(pick(r, "big", "maybe", "loose"), pick(r, narrow().Add, narrow().Mul, narrow().Sub)(narrow()))
+	case 9:
+		return c.Set(pick(r, "small", "wide", "other"), around(r, math.MinInt16, math.MaxInt16))
+	case 10:
 		return c.Set("ratio", pick(r, 0.25, 1, 2.5))
-	case 8, 9, 10:
+	case 11, 12, 13, 14, 15, 16, 17, 18, 19, 20:
 		return c.Set(column, atomic.F(column).Coalesce(0).Add(r.Int64N(20)-5))
 	}
 	return c.Set(column, expression(r, 2))
