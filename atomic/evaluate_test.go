@@ -162,11 +162,13 @@ func TestEvaluateArithmetic(t *testing.T) {
 		"too much for a tiny field":      {atomic.Set("tiny", tiny.Add(6)), "---", nil},
 		"the greatest of a tiny field":   {atomic.Set("tiny", tiny.Add(5)), "aaa", func(x *tally) { x.Tiny = 255 }},
 		"below zero of one without sign": {atomic.Set("tiny", -1), "---", nil},
+		"below zero of a large one":      {atomic.Set("big", -1), "---", nil},
 		"a large one without sign":       {atomic.Set("big", big.Sub(1)), "aaa", func(x *tally) { x.Big = math.MaxInt64 - 1 }},
 		"too much for one that is NULL":  {atomic.Set("maybe_small", int64(math.MaxInt32)+1), "---", nil},
 
 		"NULL":                     {atomic.Set("maybe_small", nil), "aaa", func(x *tally) { x.Maybe2 = sql.NullInt32{} }},
 		"NULL and a number":        {atomic.Set("maybe_small", maybe.Add(1)), "aaa", func(x *tally) { x.Maybe2 = sql.NullInt32{} }},
+		"a default that is NULL":   {atomic.Set("maybe_small", maybe.Coalesce(maybe)), "aaa", func(x *tally) { x.Maybe2 = sql.NullInt32{} }},
 		"NULL no more":             {atomic.Set("maybe", 6), "aaa", func(x *tally) { x.Maybe = sql.Null[int64]{V: 6, Valid: true} }},
 		"NULL that cannot be held": {atomic.Set("a", maybe.Add(1)), "---", nil},
 	})
@@ -193,6 +195,8 @@ func TestEvaluateTypes(t *testing.T) {
 		"read by a type":           {atomic.Set("a", atomic.F("scaled")), "---", nil},
 		"in sql.Null":              {atomic.Set("odder", 1), "---", nil},
 		"a type's own conversion":  {atomic.Set("cents", 1), "---", nil},
+		"a text for such a type":   {atomic.Set("cents", "1"), "---", nil},
+		"a bool for such a type":   {atomic.Set("cents", true), "---", nil},
 		"in sql.Null, NULL":        {atomic.Set("odd", nil), "---", nil},
 		"bytes":                    {atomic.Set("bytes", []byte("x")), "---", nil},
 		"a fraction":               {atomic.Set("ratio", 1.5), "---", nil},

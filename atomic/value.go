@@ -117,7 +117,7 @@ func (op operator) exactly(a, b int64) (n int64, exact bool) {
 			return 0, true
 		}
 		n = a * b
-		return n, n/b == a && (a != math.MinInt64 || b != -1) && (b != math.MinInt64 || a != -1)
+		return n, n/b == a && (a != math.MinInt64 || b != -1)
 	case div:
 		return a / b, a != math.MinInt64 || b != -1
 	case mod:
@@ -152,7 +152,7 @@ func (e *evaluator) assigned(a assignment) (value, bool) {
 	}
 	switch l.value.(type) {
 	case nil:
-		return value{null: true}, wrapped(c.Type) && e.hasNull(c.Kind)
+		return value{null: true}, e.hasNull(c.Kind)
 	case string:
 		return value{v: l.value}, c.Kind == mapping.Text
 	case bool:
