@@ -25,7 +25,7 @@ func TestEvaluateConditions(t *testing.T) {
 		">=": {a.Ge(7), true}, ">= not": {a.Ge(8), false},
 		"two columns": {a.Gt(b), true}, "literals": {atomic.Value(1).Lt(2), true},
 		"arithmetic": {a.Sub(3).Gt(3), true},
-		"NULL":       {null, false}, "NULL behind": {a.Gt(maybe), false}, "not NULL": {atomic.Not(null), false},
+		"NULL":       {null, false}, "NULL behind": {a.Gt(maybe), false}, "not NULL": {atomic.Not(null), false}, "not not NULL": {atomic.Not(atomic.Not(null)), false},
 		"not": {atomic.Not(no), true}, "not yes": {atomic.Not(yes), false},
 		"is NULL": {maybe.IsNull(), true}, "is not": {maybe.IsNotNull(), false},
 		"another": {maybe2.IsNull(), false}, "computed": {maybe.Add(1).IsNull(), true}, "never": {a.Add(1).IsNotNull(), true},
