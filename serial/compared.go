@@ -1,7 +1,7 @@
 package serial
 
 import (
-	"context"
+	"errors"
 
 	"github.com/raceproof/raceproof/internal/row"
 	"github.com/raceproof/raceproof/internal/session"
@@ -36,17 +36,26 @@ func (r *round[T, C]) compared(callers []*caller[T, C]) error {
 			continue
 		}
 		bytes += c.bytes + rows.Size(c.id)
-		if err := r.try(c, rows); err != nil {
+		if r.grouping.Evaluate == nil {
+			err = r.try(c, rows)
+		} else if err = errUnmerged; r.evaluate(c, &rows.Held, plain) {
+			r.done, err = append(r.done, c), nil
+		}
+		if err != nil {
 			return err
 		}
 	}
-	if !rows.Changed() {
+	switch {
+	case !rows.Changed():
 		return nil
+	case rows.One():
+		return rows.WriteOne(r.ctx)
 	}
-	return r.transact(func(ctx context.Context, tx *session.Tx) error {
-		return rows.Write(ctx, tx)
-	})
+	return r.transact(rows.Write)
 }
+
+// errUnmerged: a change has to be made by the database.
+var errUnmerged = errors.New("a change that cannot be computed in Go, or not be merged")
 
 // try has a caller apply his function to a row that is not locked.
 func (r *round[T, C]) try(c *caller[T, C], rows *row.Compared[T]) error {

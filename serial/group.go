@@ -29,7 +29,8 @@ type round[T, C any] struct {
 type manner int
 
 const (
-	together   manner = iota // the changes of a row are made of what those before have made of it
+	compared   manner = iota // the rows are read, changed, and written if they are still the same
+	together                 // the same of rows that are locked
 	skipping                 // the same, but of rows only that nobody else holds
 	separately               // each by the updater that is wrapped, in one transaction
 	alone                    // each by the updater that is wrapped, by its caller
@@ -42,9 +43,13 @@ func (u *Updater[T, C]) next(m manner, err error) manner {
 		locked, conflict = r.Class == dialect.Busy, r.Class == dialect.Conflict
 	}
 	switch {
+	case errors.Is(err, raceproof.ErrCommitUnknown):
+		return alone
+	case m == compared && u.grouping.Locks != nil:
+		return together
 	case conflict:
 		return m
-	case errors.Is(err, raceproof.ErrCommitUnknown) || u.grouping.Locks == nil:
+	case m == compared:
 		return alone
 	case locked && m == together && u.grouping.Locks.Skips():
 		return skipping
@@ -54,13 +59,26 @@ func (u *Updater[T, C]) next(m manner, err error) manner {
 	return separately
 }
 
+// first is the manner that is tried first.
+func (u *Updater[T, C]) first() manner {
+	switch g := u.grouping; {
+	case g.Table == nil:
+		return separately
+	case g.Locks == nil:
+		return compared
+	case g.Evaluate != nil && g.Table.ComparesFast() && time.Since(u.met) > contended:
+		return compared // no function has to be called again
+	}
+	return together
+}
+
+// contended is for how long rows are locked after somebody else has changed one that was only compared.
+const contended = time.Second
+
 // group serves callers together. Nothing that goes wrong with that is told to anybody, but that a COMMIT's answer was lost: it is
 // made again, and at last everybody makes his update himself.
 func (u *Updater[T, C]) group(callers []*caller[T, C]) {
-	m := together
-	if u.grouping.Table == nil {
-		m = separately
-	}
+	m := u.first()
 	for rounds := 1; m != alone && len(callers) > 0; rounds++ {
 		r := &round[T, C]{Updater: u, back: make(chan struct{}, 1)}
 		err := r.make(callers, m)
@@ -71,6 +89,9 @@ func (u *Updater[T, C]) group(callers []*caller[T, C]) {
 			r.unanswered(err)
 		}
 		callers = slices.DeleteFunc(callers, func(c *caller[T, C]) bool { return !c.again() })
+		if errors.Is(err, row.ErrStale) {
+			u.met = time.Now()
+		}
 		if m = u.next(m, err); rounds >= roundsAtMost {
 			m = alone
 		}
@@ -88,13 +109,13 @@ func (r *round[T, C]) make(callers []*caller[T, C], m manner) (err error) {
 	for _, c := range callers {
 		c.cancel.Store(&r.cancel)
 	}
-	switch {
-	case m == separately:
-		err = r.separately(callers)
-	case r.grouping.Locks != nil:
-		err = r.locked(callers, m == skipping)
-	default:
+	switch m {
+	case compared:
 		err = r.compared(callers)
+	case separately:
+		err = r.separately(callers)
+	default:
+		err = r.locked(callers, m == skipping)
 	}
 	if err != nil {
 		return err

@@ -40,6 +40,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"time"
 
 	"github.com/raceproof/raceproof"
 	"github.com/raceproof/raceproof/internal/row"
@@ -53,6 +54,7 @@ type Updater[T, C any] struct {
 	grouping *row.Grouping[T, C]
 	limits   limits
 	queue    queue[T, C]
+	met      time.Time // when somebody else had changed a row; for the goroutine that serves
 	err      error
 }
 

@@ -88,3 +88,19 @@ func (c *Compared[T]) Write(ctx context.Context, tx *session.Tx) error {
 	}
 	return c.table.writeMany(ctx, tx, c.pending)
 }
+
+// ComparesFast tells whether the write of a row that is compared is one round trip, and locking it is several.
+func (t *Table[T]) ComparesFast() bool {
+	return t.Counter != "" && t.alone.Load() && !t.Pool.Dialect().InProcess
+}
+
+// One tells whether what was changed can be written by a statement that is a transaction of its own: it is one row, and was
+// changed in columns that stand for themselves. Several could be written in part.
+func (c *Compared[T]) One() bool {
+	return c.table.ComparesFast() && len(c.single) == 0 && len(c.pending) == 1
+}
+
+// WriteOne is Write in a transaction of its own.
+func (c *Compared[T]) WriteOne(ctx context.Context) error {
+	return c.table.Write(ctx, func(q session.Querier) error { return c.table.writeMany(ctx, q, c.pending) })
+}

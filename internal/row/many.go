@@ -87,7 +87,7 @@ func (t *Table[T]) isOneOf(s *dialect.SQL, keys []Key) {
 
 // writeMany writes the columns of locked rows that are not as they were read, and raises their versions by the changes that
 // were made of them. It returns ErrStale if one is not any more as it was read.
-func (t *Table[T]) writeMany(ctx context.Context, tx *session.Tx, rows []*heldRow[T]) error {
+func (t *Table[T]) writeMany(ctx context.Context, q session.Querier, rows []*heldRow[T]) error {
 	changed := rows[:0:0]
 	for _, r := range rows {
 		var err error
@@ -108,15 +108,15 @@ func (t *Table[T]) writeMany(ctx context.Context, tx *session.Tx, rows []*heldRo
 		update, atMost = t.updatesMany, manyAtMost
 	}
 	for part := range slices.Chunk(changed, atMost) {
-		if err := t.change(ctx, tx, update(part), len(part)); err != nil {
+		if err := t.change(ctx, q, update(part), len(part)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *Table[T]) change(ctx context.Context, tx *session.Tx, s *dialect.SQL, rows int) error {
-	switch n, err := tx.Change(ctx, locking(s)); {
+func (t *Table[T]) change(ctx context.Context, q session.Querier, s *dialect.SQL, rows int) error {
+	switch n, err := q.Change(ctx, locking(s)); {
 	case err != nil:
 		return err
 	case n > int64(rows):
