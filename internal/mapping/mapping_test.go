@@ -238,3 +238,63 @@ func TestChanged(t *testing.T) {
 		}
 	}
 }
+
+// Whether a copy of the whole struct shares anything with it does not depend on columns alone.
+func TestFlat(t *testing.T) {
+	type (
+		deep struct {
+			ID   int64
+			Rest any `db:"-"`
+		}
+		nested struct {
+			ID    int64
+			Inner struct{ List [2][]int } `db:"-"`
+		}
+	)
+	for want, types := range map[bool][]reflect.Type{
+		true: {reflect.TypeFor[plain](), reflect.TypeFor[base](), reflect.TypeFor[struct {
+			ID    int64
+			When  time.Time
+			Maybe sql.NullTime
+			Null  sql.Null[time.Time]
+			Text  sql.NullString
+			Bytes [16]byte
+			All   [2]struct{ When time.Time } `db:"-"`
+			small int8
+		}]()},
+		false: {reflect.TypeFor[everything](), reflect.TypeFor[nullVersion](), reflect.TypeFor[deep](), reflect.TypeFor[nested](),
+			reflect.TypeFor[struct {
+				ID int64
+				b  []byte
+			}](),
+			reflect.TypeFor[struct {
+				ID int64
+				M  map[string]int `db:"-"`
+			}](),
+			reflect.TypeFor[struct {
+				ID int64
+				F  func() `db:"-"`
+			}](),
+			reflect.TypeFor[struct {
+				ID int64
+				C  chan int `db:"-"`
+			}](),
+			reflect.TypeFor[struct {
+				ID int64
+				At sql.Null[*time.Time]
+			}](),
+		},
+	} {
+		for _, of := range types {
+			m, err := mapping.New(of, "t", mapping.Options{NoVersion: true})
+			require.NoError(t, err, of)
+			assert.Equal(t, want, m.Flat(), of)
+		}
+	}
+
+	m, err := mapping.New(reflect.TypeFor[everything](), "t", mapping.Options{})
+	require.NoError(t, err)
+	for column, want := range map[string]bool{"id": true, "score": true, "maybe": true, "note": false, "nick": false, "bytes": false, "when": false} {
+		assert.Equal(t, want, m.Columns[m.Index(column)].Flat(), column)
+	}
+}
