@@ -59,9 +59,10 @@ func storagePostgres(typ string) Storage {
 	return Storage{}
 }
 
-// InnoDB lets a foreign key refer to any index, and who may not see the other table does not see that. Who may not see the
-// triggers of a table has to be told from a table that has none. Of the privileges on databases that match a name one is in
-// force, the most specific, and those of a role are not listed. MySQL has other columns, and says so.
+// InnoDB lets a foreign key refer to any index, also from a table that the user may not see. Servers of some versions list no
+// trigger to whoever has not the privilege for it, so that a table without any is told only to who has. Of the privileges
+// granted on databases by patterns the most specific is in force, and those of a role are not listed. MySQL has other columns
+// in its catalogue, and says so.
 func plainMySQL(s *SQL, table string) {
 	schema, name, qualified := strings.Cut(table, ".")
 	if !qualified {
@@ -77,11 +78,13 @@ func plainMySQL(s *SQL, table string) {
 		return s.Add(after).Value(name)
 	}
 	const grantee = "grantee = CONCAT('''', REPLACE(CURRENT_USER(), '@', '''@'''), '''')"
-	of("SELECT c.column_name, c.column_type, c.column_name NOT IN (SELECT column_name FROM information_schema.statistics"+
-		" WHERE table_schema = ", " AND table_name = ")
-	of(") AND c.column_name NOT IN (SELECT column_name FROM information_schema.key_column_usage WHERE table_schema = ", " AND table_name = ")
-	of("), FALSE FROM information_schema.columns c JOIN information_schema.tables t USING (table_schema, table_name)"+
-		" WHERE table_schema = ", " AND table_name = ")
+	of("SELECT c.column_name, c.column_type, k.name IS NULL, FALSE FROM information_schema.columns c"+
+		" JOIN information_schema.tables t ON t.table_schema = c.table_schema AND t.table_name = c.table_name"+
+		" LEFT JOIN (SELECT column_name name FROM information_schema.statistics WHERE table_schema = ", " AND table_name = ")
+	of(" UNION SELECT column_name FROM information_schema.key_column_usage WHERE table_schema = ", " AND table_name = ").
+		Add(") k ON k.name = c.column_name")
+	of(" WHERE c.table_schema = ", " AND c.table_name = ")
+	of(" AND t.table_schema = ", " AND t.table_name = ")
 	s.Add(" AND t.table_type = 'BASE TABLE' AND t.engine = 'InnoDB' AND t.create_options NOT LIKE '%partition%' AND VERSION() LIKE '%MariaDB%'")
 	of(" AND NOT EXISTS (SELECT 1 FROM information_schema.columns WHERE table_schema = ", " AND table_name = ").
 		Add(" AND (is_generated <> 'NEVER' OR extra LIKE '%on update%' OR extra LIKE '%generated%'))")
@@ -100,7 +103,7 @@ func plainMySQL(s *SQL, table string) {
 	} else {
 		s.Add("DATABASE()")
 	}
-	s.Add(" LIKE p.table_schema))")
+	s.Add(" LIKE p.table_schema ESCAPE CHAR(92)))") // whatever the sql_mode
 }
 
 var mysqlIntegers = map[string]int{"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
