@@ -24,7 +24,7 @@ func integers(bits int) Storage {
 // the row whatever their length, the row can be too long all the same. A text in an index is not moved. Other databases that
 // speak PostgreSQL's protocol need not list their triggers where it does.
 func plainPostgres(s *SQL, table string) {
-	s.Add("SELECT attname, CASE WHEN typnamespace = 'pg_catalog'::regnamespace AND typtype = 'b' AND atttypmod = -1 THEN typname ELSE '' END," +
+	s.Add("SELECT attname, CASE WHEN typnamespace = 'pg_catalog'::regnamespace AND atttypmod = -1 THEN typname ELSE '' END," +
 		" attidentity = '' AND NOT EXISTS (SELECT 1 FROM pg_index WHERE indrelid = c.oid AND attnum = ANY(indkey)" +
 		" AND (indisunique OR indisexclusion OR EXISTS (SELECT 1 FROM unnest(indclass) k WHERE k >= 16384)))" + // not built in
 		" AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conrelid = c.oid AND (attnum = ANY(conkey) AND contype IN ('f', 'p', 'u', 'x')))," +
@@ -32,7 +32,7 @@ func plainPostgres(s *SQL, table string) {
 		" AND NOT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = c.oid AND attlen = -1 AND attstorage = 'p')" +
 		" AND NOT EXISTS (SELECT 1 FROM pg_index WHERE indrelid = c.oid AND attnum = ANY(indkey))" +
 		" FROM pg_class c JOIN pg_attribute ON attrelid = c.oid JOIN pg_type t ON t.oid = atttypid" +
-		" WHERE attnum > 0 AND NOT attisdropped AND relkind = 'r' AND relpersistence <> 't' AND NOT relispartition AND NOT relrowsecurity" +
+		" WHERE attnum > 0 AND NOT attisdropped AND relkind = 'r' AND relpersistence <> 't' AND NOT relrowsecurity" +
 		" AND version() LIKE 'PostgreSQL %'" +
 		" AND NOT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = c.oid AND attgenerated <> '')" +
 		" AND NOT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal AND tgtype & 16 <> 0)" + // for UPDATE

@@ -87,6 +87,7 @@ var ofTable = map[string][]reason{
 		{"a parent", things + ");\nCREATE TABLE child () INHERITS (things)"},
 		{"a child", strings.Replace(things, "things", "parent", 1) + ");\nCREATE TABLE things (PRIMARY KEY (id)) INHERITS (parent)"},
 		{"partitions", things + ") PARTITION BY RANGE (id);\nCREATE TABLE p PARTITION OF things DEFAULT"},
+		{"partitions to come", things + ") PARTITION BY RANGE (id)"},
 		{"a partition", strings.Replace(things, "things", "parent", 1) + ") PARTITION BY RANGE (id);\nCREATE TABLE things PARTITION OF parent DEFAULT"},
 		{"a partial index", things + ");\nCREATE INDEX i ON things (version) WHERE n > 5"},
 		{"an index of an expression", things + ");\nCREATE INDEX i ON things ((1 / n))"},
