@@ -87,7 +87,7 @@ func plainMySQL(s *SQL, table string) {
 	of(" AND t.table_schema = ", " AND t.table_name = ")
 	s.Add(" AND t.table_type = 'BASE TABLE' AND t.engine = 'InnoDB' AND t.create_options NOT LIKE '%partition%' AND VERSION() LIKE '%MariaDB%'")
 	of(" AND NOT EXISTS (SELECT 1 FROM information_schema.columns WHERE table_schema = ", " AND table_name = ").
-		Add(" AND (is_generated <> 'NEVER' OR extra LIKE '%on update%' OR extra LIKE '%generated%'))")
+		Add(" AND (is_generated <> 'NEVER' OR extra LIKE '%on update%'))")
 	of(" AND NOT EXISTS (SELECT 1 FROM information_schema.check_constraints WHERE constraint_schema = ", " AND table_name = ").Add(")")
 	of(" AND NOT EXISTS (SELECT 1 FROM information_schema.triggers WHERE event_object_schema = ", " AND event_object_table = ").
 		Add(" AND event_manipulation LIKE '%UPDATE%')")
@@ -145,7 +145,7 @@ func plainSQLite(s *SQL, table string) {
 	s.Add(", c.name NOT IN (SELECT x.name")
 	index("x.[key] AND x.name IS NOT NULL)")
 	s.Add(" FROM ").Name(master).Add(" m, pragma_table_xinfo(m.name, ").Value(schema).Add(") c WHERE m.type = 'table' AND m.rootpage > 0 AND m.name = ").
-		Value(name).Add(" COLLATE NOCASE AND ").Value(schema).Add(" <> 'temp' COLLATE NOCASE" +
+		Value(name).Add(" COLLATE NOCASE" +
 		" AND NOT ' ' || upper(m.sql) || ' ' GLOB '*[^A-Z0-9_]CHECK[^A-Z0-9_]*'" +
 		" AND NOT EXISTS (SELECT 1 FROM pragma_table_xinfo(m.name, ").Value(schema).Add(") WHERE hidden <> 0)" +
 		" AND NOT EXISTS (SELECT 1")
