@@ -116,7 +116,7 @@ func storageMySQL(typ string) Storage {
 	switch {
 	case bits == 0:
 		return Storage{}
-	case strings.Contains(rest+more, "unsigned") || strings.Contains(rest+more, "zerofill"):
+	case strings.Contains(rest+more, "unsigned"):
 		return Storage{Integers: true, Max: math.MaxUint64 >> (64 - bits)}
 	}
 	return integers(bits)

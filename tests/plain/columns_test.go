@@ -169,6 +169,7 @@ func TestTexts(t *testing.T) {
 // A long text can be too long for an index, or for the row.
 func TestTextsElsewhere(t *testing.T) {
 	const texts = "CREATE TABLE texts (id BIGINT PRIMARY KEY, n TEXT, a BIGINT"
+	const refers = ", k TEXT UNIQUE, FOREIGN KEY (n) REFERENCES texts (k))"
 	many := ""
 	for i := range 98 { // with the three there are 101
 		many += fmt.Sprintf(", x%d BIGINT", i)
@@ -179,8 +180,9 @@ func TestTextsElsewhere(t *testing.T) {
 			"postgres": {texts + ")", texts + strings.Replace(many, ", x0 BIGINT", "", 1) + ")", texts + ");\nCREATE INDEX i ON texts (a)"},
 		},
 		false: {
-			"sqlite": {texts + ");\nCREATE INDEX i ON texts (n)", texts + ");\nCREATE INDEX i ON texts (a, n)", texts + ", UNIQUE (n))"},
-			"postgres": {texts + ");\nCREATE INDEX i ON texts (n)", texts + ");\nCREATE INDEX i ON texts (a, n)", texts + ", UNIQUE (n))",
+			"sqlite": {texts + ");\nCREATE INDEX i ON texts (n)", texts + ");\nCREATE INDEX i ON texts (a, n)", texts + ", UNIQUE (n))",
+				texts + refers},
+			"postgres": {texts + refers, texts + ");\nCREATE INDEX i ON texts (n)", texts + ");\nCREATE INDEX i ON texts (a, n)", texts + ", UNIQUE (n))",
 				texts + ");\nCREATE INDEX i ON texts (a) INCLUDE (n)", texts + many + ")",
 				texts + ");\nALTER TABLE texts ALTER n SET STORAGE PLAIN",
 				texts + ", o TEXT);\nALTER TABLE texts ALTER o SET STORAGE PLAIN"},

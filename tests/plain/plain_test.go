@@ -57,22 +57,29 @@ func TestAltered(t *testing.T) {
 func TestTogether(t *testing.T) {
 	each(t, func(t *testing.T, _ databases.Database, pool *sqlx.DB) {
 		run(t, pool, things+")")
+		pool.SetMaxOpenConns(1)
 		db := opened(t, pool)
-		require.Eventually(t, func() bool { // unless a second has passed meanwhile
+		for rounds := 0; rounds < 5; {
 			table := tableOf[thing](t, db, "things")
+			held, err := pool.Connx(minute(t))
+			require.NoError(t, err)
+			start, waited := time.Now(), pool.Stats().WaitCount
 			var got [16]*row.Plain
 			var wg sync.WaitGroup
 			for i := range got {
 				wg.Go(func() { got[i], _ = table.Plain(minute(t)) })
 			}
+			require.Eventually(t, func() bool { return pool.Stats().WaitCount > waited }, time.Minute, time.Millisecond)
+			require.NoError(t, held.Close())
 			wg.Wait()
-			for _, p := range got {
-				if p == nil || p != got[0] {
-					return false
-				}
+			if time.Since(start) > time.Second {
+				continue // so that it was time to ask again
 			}
-			return true
-		}, time.Minute, time.Millisecond)
+			rounds++
+			for _, p := range got {
+				require.True(t, p != nil && p == got[0])
+			}
+		}
 	})
 }
 

@@ -32,6 +32,8 @@ var grants = map[string]struct {
 	"no triggers of the table":  {"GRANT SELECT, UPDATE ON {db}.things TO {user}", false, false},
 	"triggers of another table": {"GRANT SELECT, UPDATE ON {db}.* TO {user};\nGRANT TRIGGER ON {db}.others TO {user}", false, false},
 	"triggers elsewhere":        {"GRANT SELECT, UPDATE ON {db}.* TO {user};\nGRANT TRIGGER ON elsewhere.* TO {user}", false, false},
+	"of another": {"GRANT SELECT, UPDATE ON *.* TO {user};\nCREATE ROLE {role};\nGRANT TRIGGER ON *.* TO {role};\n" +
+		"GRANT TRIGGER ON {db}.* TO {role};\nGRANT TRIGGER ON {db}.things TO {role}", false, false},
 	// The most specific is in force, and not all of them are.
 	"its like only":      {"GRANT ALL ON {like}.* TO {user};\nGRANT SELECT, UPDATE ON {db}.* TO {user}", false, false},
 	"its like otherwise": {"GRANT SELECT, UPDATE ON {like}.* TO {user};\nGRANT ALL ON {db}.* TO {user}", false, true},

@@ -139,6 +139,8 @@ var ofColumn = map[string][]reason{
 		// A foreign key of InnoDB's can refer to any index.
 		{"an index", things + ");\nCREATE INDEX i ON things (n)"},
 		{"the end of an index", things + ", a BIGINT);\nCREATE INDEX i ON things (a, n)"},
+		{"refers without an index", "CREATE TABLE others (id BIGINT PRIMARY KEY);\n" + things +
+			", CONSTRAINT f FOREIGN KEY (n) REFERENCES others (id));\nSET STATEMENT foreign_key_checks = 0 FOR ALTER TABLE things DROP INDEX f"},
 		{"bits", strings.Replace(things, "n BIGINT", "n BIT(20)", 1) + ")"},
 		{"a year", strings.Replace(things, "n BIGINT", "n YEAR", 1) + ")"},
 		{"a number of digits", strings.Replace(things, "n BIGINT", "n DECIMAL(18)", 1) + ")"},
