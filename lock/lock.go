@@ -144,15 +144,14 @@ func (u *Updater[T]) update(ctx context.Context, key any, change raceproof.Func[
 	if err != nil {
 		return nil, err
 	}
-	trusted, err := u.table.Trusted(ctx)
-	if err != nil {
+	if err := u.table.AskPlain(ctx); err != nil {
 		return nil, err
 	}
 	err = u.locked(ctx, []row.Key{k}, func(ctx context.Context, tx *session.Tx, l *row.Lock) error {
 		if r, err = u.table.Lock(ctx, tx, k, l); err != nil {
 			return err
 		}
-		r.Trust(trusted)
+		r.TrustPlain()
 		return u.change(ctx, tx, r, change)
 	})
 	return r, err

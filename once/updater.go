@@ -76,11 +76,11 @@ func (u *Updater[T, C]) Table() string {
 // Grouping is for package serial, which alone can name its type. Each update is made by the updater itself; with a key that
 // the context is given before it is known who makes it, it can be made again if a COMMIT's answer is lost.
 func (u *Updater[T, C]) Grouping() (*row.Grouping[T, C], error) {
-	return &row.Grouping[T, C]{Once: func(ctx context.Context) context.Context {
+	return &row.Grouping[T, C]{Once: func(ctx context.Context) (update, hooks context.Context) {
 		if given, _ := ctx.Value(keyOfContext{}).(*string); given != nil {
-			return ctx
+			return ctx, context.WithValue(ctx, keyOfContext{}, (*string)(nil))
 		}
-		return WithKey(ctx, rand.Text())
+		return WithKey(ctx, rand.Text()), ctx
 	}}, nil
 }
 

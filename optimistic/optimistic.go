@@ -103,13 +103,9 @@ func (u *Updater[T]) update(ctx context.Context, key any, change raceproof.Func[
 	if err := u.table.Verify(ctx); err != nil {
 		return nil, err
 	}
-	trusted, err := u.table.Trusted(ctx)
-	if err != nil {
-		return nil, err
-	}
 	var r *row.Row[T]
 	err = u.table.Attempt(ctx, u.attempts, func() (err error) {
-		r, err = u.attempt(ctx, k, change, trusted)
+		r, err = u.attempt(ctx, k, change)
 		return err
 	})
 	return r, err
@@ -117,7 +113,7 @@ func (u *Updater[T]) update(ctx context.Context, key any, change raceproof.Func[
 
 // attempt is one round. Its read and its write are a transaction each: a read in the transaction of the attempt before
 // could be shown the same old row for ever.
-func (u *Updater[T]) attempt(ctx context.Context, key row.Key, change raceproof.Func[T], trusted *row.Plain) (r *row.Row[T], err error) {
+func (u *Updater[T]) attempt(ctx context.Context, key row.Key, change raceproof.Func[T]) (r *row.Row[T], err error) {
 	err = u.table.Pool.Read(ctx, func(q session.Querier) error {
 		r, err = u.table.Read(ctx, q, key, false)
 		return err
@@ -125,7 +121,6 @@ func (u *Updater[T]) attempt(ctx context.Context, key row.Key, change raceproof.
 	if err != nil {
 		return nil, err
 	}
-	r.Trust(trusted)
 	scope, done := u.table.Pool.Scope(ctx), false
 	defer func() { scope.End(done, err) }() // also if change panics or ends its goroutine
 	if err = r.Apply(scope, change); err != nil {

@@ -17,6 +17,7 @@ import (
 // the goroutine that serves the group.
 type caller[T, C any] struct {
 	ctx    context.Context
+	hooks  context.Context // that the hooks of his function are called with
 	key    any
 	row    row.Key
 	id     session.KeyID
@@ -61,10 +62,10 @@ const (
 
 // enter puts a caller into the queue. The error is why he may not wait.
 func (u *Updater[T, C]) enter(ctx context.Context, key any, change C) (*caller[T, C], error) {
-	c := &caller[T, C]{ctx: ctx, key: key, change: change, wake: make(chan order, 1)}
+	c := &caller[T, C]{ctx: ctx, hooks: ctx, key: key, change: change, wake: make(chan order, 1)}
 	g := u.grouping
 	if g.Once != nil {
-		c.ctx = g.Once(ctx)
+		c.ctx, c.hooks = g.Once(ctx)
 	}
 	c.bytes = int(unsafe.Sizeof(*c))
 	groupable := ctx.Err() == nil && (g.Func == nil || g.Func(change) != nil)
@@ -194,6 +195,12 @@ func (c *caller[T, C]) sendAway() {
 	if c.state.CompareAndSwap(waiting, gone) {
 		c.order(away)
 	}
+}
+
+// goAway has a caller make his update himself whose turn it is, or was.
+func (c *caller[T, C]) goAway() {
+	c.state.Store(gone)
+	c.order(away)
 }
 
 // goOn ends the turn of a lone caller.

@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"github.com/raceproof/raceproof/internal/row"
-	"github.com/raceproof/raceproof/internal/session"
 )
 
 // compared reads the callers' rows, applies their changes to them in order, holding nothing meanwhile, and writes them if they
@@ -39,6 +38,7 @@ func (r *round[T, C]) compared(callers []*caller[T, C]) error {
 		if r.grouping.Evaluate == nil {
 			err = r.try(c, rows)
 		} else if err = errUnmerged; r.evaluate(c, &rows.Held, plain) {
+			c.after = rows.Result(c.id, c.value)
 			r.done, err = append(r.done, c), nil
 		}
 		if err != nil {
@@ -48,7 +48,7 @@ func (r *round[T, C]) compared(callers []*caller[T, C]) error {
 	switch {
 	case !rows.Changed():
 		return nil
-	case rows.One():
+	case rows.One(): // the whole of it
 		return rows.WriteOne(r.ctx)
 	}
 	return r.transact(rows.Write)
@@ -64,11 +64,7 @@ func (r *round[T, C]) try(c *caller[T, C], rows *row.Compared[T]) error {
 		scope := r.grouping.Table.Pool.Scope(c.ctx)
 		c.end = scope.End
 		var err error
-		c.value, later, c.after, err = rows.Apply(scope, c.id, r.grouping.Func(c.change))
-		if ended := session.Ended(c.ctx); ended != nil && err == nil {
-			err = ended
-		}
-		if err == nil {
+		if later, c.after, err = rows.Apply(inside[T, C]{scope, r.Updater}, c.id, r.grouping.Func(c.change)); err == nil {
 			return
 		}
 		c.err = r.grouping.Table.Wrap(c.key, err)

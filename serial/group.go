@@ -21,6 +21,7 @@ type round[T, C any] struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	back   chan struct{}   // when a caller has done his part
+	slow   *time.Timer     // when he takes too long
 	done   []*caller[T, C] // who have had their part, and wait for what becomes of it
 	later  []*caller[T, C] // who are for another group
 }
@@ -38,7 +39,7 @@ const (
 
 // next is what is tried after a round has failed.
 func (u *Updater[T, C]) next(m manner, err error) manner {
-	locked, conflict := errors.Is(err, raceproof.ErrLocked), errors.Is(err, row.ErrStale)
+	locked, conflict := errors.Is(err, raceproof.ErrLocked), errors.Is(err, row.ErrStale) || errors.Is(err, errSlow) || errors.Is(err, errBarred)
 	if r, ok := err.(*session.Refused); ok {
 		locked, conflict = r.Class == dialect.Busy, r.Class == dialect.Conflict
 	}
@@ -106,6 +107,8 @@ func (u *Updater[T, C]) group(callers []*caller[T, C]) {
 func (r *round[T, C]) make(callers []*caller[T, C], m manner) (err error) {
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	defer r.cancel()
+	r.slow = time.NewTimer(tolerance)
+	defer r.slow.Stop()
 	for _, c := range callers {
 		c.cancel.Store(&r.cancel)
 	}
@@ -168,19 +171,24 @@ func (r *round[T, C]) turn(c *caller[T, C], part func()) error {
 		returned = true
 	}
 	c.order(yourTurn)
+	r.slow.Reset(tolerance)
 	select {
 	case <-r.back:
 	case <-r.ctx.Done():
-		// The function goes on; it finds its transaction ended. Only then the caller reads the order.
-		c.state.Store(gone)
-		c.order(away)
+		c.goAway() // when his function returns, which finds its transaction ended
 		return r.ctx.Err()
+	case <-r.slow.C:
+		c.goAway()
+		return errSlow
 	}
 	if c.state.Load() == entered {
 		r.done = append(r.done, c)
 	}
 	return nil
 }
+
+// errSlow: a function has kept the others waiting for too long. It can wait for one of them.
+var errSlow = errors.New("a function has taken too long for a group")
 
 // separately has each caller's update made by the updater that is wrapped, in one transaction.
 func (r *round[T, C]) separately(callers []*caller[T, C]) error {
@@ -189,7 +197,7 @@ func (r *round[T, C]) separately(callers []*caller[T, C]) error {
 			if !c.enter() {
 				continue
 			}
-			if err := r.separate(c, tx, nil); err != nil {
+			if err := r.separate(c, tx, nil, func() {}); err != nil {
 				return err
 			}
 		}
@@ -197,16 +205,19 @@ func (r *round[T, C]) separately(callers []*caller[T, C]) error {
 	})
 }
 
-// separate has a caller's update made by the updater that is wrapped, in the transaction, after first.
-func (r *round[T, C]) separate(c *caller[T, C], tx *session.Tx, first func() error) error {
+// separate has a caller's update made by the updater that is wrapped, in the transaction. First is called before it sends
+// something, and forget afterwards.
+func (r *round[T, C]) separate(c *caller[T, C], tx *session.Tx, first func() error, forget func()) error {
 	err := r.turn(c, func() {
-		part := &session.Part{Bare: true, First: first}
-		c.end = func(came bool, err error) { part.End(c.ctx, came, err) }
+		part := c.part(&session.Part{Bare: true, First: first})
 		err := tx.Part(c.ctx, part, func(ctx context.Context, _ *session.Tx) (err error) {
 			c.value, err = r.updater.Update(ctx, c.key, c.change)
 			return err
 		})
-		r.conclude(c, tx, err)
+		if part.Sent() {
+			forget()
+		}
+		r.conclude(c, tx, part, err)
 	})
 	if err != nil {
 		return err
@@ -214,22 +225,35 @@ func (r *round[T, C]) separate(c *caller[T, C], tx *session.Tx, first func() err
 	return tx.Usable(r.ctx)
 }
 
+// part has the hooks called that the caller's function gives in a part.
+func (c *caller[T, C]) part(p *session.Part) *session.Part {
+	c.end = func(came bool, err error) { p.End(c.hooks, came, err) }
+	return p
+}
+
 // conclude decides what a caller's error means: it is told when what it was based on is committed; or it is one that he must
 // not be told because it is about the group, and he makes his update himself; or his context has ended, and he returns.
-func (r *round[T, C]) conclude(c *caller[T, C], tx *session.Tx, err error) {
+func (r *round[T, C]) conclude(c *caller[T, C], tx *session.Tx, part *session.Part, err error) {
 	switch {
+	case part.Barred():
+		if err == nil {
+			tx.Fail(errBarred) // it was not taken back
+		}
+		c.goAway()
 	case err == nil || tx.Usable(r.ctx) != nil: // the round is given up
 	case c.ctx.Err() != nil && errors.Is(err, c.ctx.Err()):
 		c.err = err
 		c.state.Store(gone)
 		c.order(served)
 	case tx.Refused(err) || !told(err):
-		c.state.Store(gone)
-		c.order(away)
+		c.goAway()
 	default:
 		c.err = err
 	}
 }
+
+// errBarred: what a function has done beside a statement that groups do not take is not taken back by itself.
+var errBarred = errors.New("a function has sent a statement that is not for groups")
 
 // told tells whether an error can be told to a caller as it is: it is about himself and his row.
 func told(err error) bool {

@@ -78,21 +78,19 @@ func (r *round[T, C]) change(c *caller[T, C], tx *session.Tx, h *row.Held[T], pl
 		r.done = append(r.done, c)
 		return nil
 	}
-	defer h.Forget()
-	return r.separate(c, tx, h.Flush)
+	return r.separate(c, tx, h.Flush, h.Forget)
 }
 
 // apply has a caller apply his function to his row.
 func (r *round[T, C]) apply(c *caller[T, C], tx *session.Tx, h *row.Held[T]) error {
 	err := r.turn(c, func() {
-		part := &session.Part{}
-		c.end = func(came bool, err error) { part.End(c.ctx, came, err) }
+		part := c.part(&session.Part{})
 		value, err := h.Apply(c.ctx, part, c.id, r.grouping.Func(c.change))
 		if err != nil && !(row.Own(err) && tx.Refused(err)) {
 			err = r.grouping.Table.Wrap(c.key, err)
 		}
 		c.value = value
-		r.conclude(c, tx, err)
+		r.conclude(c, tx, part, err)
 	})
 	if err != nil {
 		return err

@@ -121,7 +121,7 @@ func (u *Updater[T, C]) DB() *raceproof.DB { return u.db }
 func (u *Updater[T, C]) Table() string { return u.table }
 
 // Update does what Update of the updater that is wrapped does, alone or together with other callers. Called with a context
-// that carries a transaction, it is that Update itself.
+// that carries a transaction, or that a function in a group was given, it is that Update itself.
 //
 // An error that does not wrap raceproof.ErrCommitUnknown means that nothing was changed. The errors are those of the updater
 // that is wrapped, and besides: raceproof.ErrOverloaded, if as many callers wait as may, or what they hold takes as many bytes
@@ -134,7 +134,7 @@ func (u *Updater[T, C]) Update(ctx context.Context, key any, change C) (T, error
 	if u.err != nil {
 		return none, u.err
 	}
-	if u.db.Pool().InTransaction(ctx) {
+	if u.db.Pool().InTransaction(ctx) || ctx.Value(insideKey[T, C]{u}) != nil {
 		if err := u.queue.refuses(); err != nil {
 			return none, u.about(key, err)
 		}
@@ -150,6 +150,23 @@ func (u *Updater[T, C]) Update(ctx context.Context, key any, change C) (T, error
 	}
 	defer u.queue.exit()
 	return u.await(c)
+}
+
+// inside is the context of a function that a group waits for, though it is in no transaction: with it updates must not wait for
+// the next group.
+type inside[T, C any] struct {
+	context.Context
+	u *Updater[T, C]
+}
+
+type insideKey[T, C any] struct{ u *Updater[T, C] }
+
+// Value tells that it is one of the updater's.
+func (i inside[T, C]) Value(key any) any {
+	if key == (insideKey[T, C]{i.u}) {
+		return i
+	}
+	return i.Context.Value(key)
 }
 
 // about says which row an error is about.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"slices"
 
 	"github.com/raceproof/raceproof"
 	"github.com/raceproof/raceproof/internal/session"
@@ -21,21 +22,27 @@ func (t *Table[T]) Compare(ctx context.Context, keys []Key, p *Plain) (*Compared
 	c := &Compared[T]{Held: *t.Hold(ctx, nil, nil, p)}
 	err := t.Pool.Read(ctx, func(q session.Querier) error {
 		clear(c.rows)
-		if t.inOneStatement(len(keys)) {
-			return t.readMany(ctx, q, keys, nil, c.add)
-		}
-		for _, key := range keys {
-			r, err := t.Read(ctx, q, key, false)
-			switch {
-			case err == nil:
-				c.add(r)
-			case !errors.Is(err, raceproof.ErrNotFound):
-				return err
-			}
-		}
-		return nil
+		clear(c.twice)
+		return t.readRows(ctx, q, keys, c.add)
 	})
 	return c, err
+}
+
+// readRows reads rows without locking them. It leaves out those that are not there.
+func (t *Table[T]) readRows(ctx context.Context, q session.Querier, keys []Key, add func(*Row[T])) error {
+	if t.inOneStatement(len(keys)) {
+		return t.readMany(ctx, q, keys, nil, add)
+	}
+	for _, key := range keys {
+		r, err := t.Read(ctx, q, key, false)
+		switch {
+		case err == nil:
+			add(r)
+		case !errors.Is(err, raceproof.ErrNotFound):
+			return err
+		}
+	}
+	return nil
 }
 
 // Has tells whether the row was found, and whether further changes of it can be taken.
@@ -45,35 +52,68 @@ func (c *Compared[T]) Has(id session.KeyID) (found, open bool) {
 }
 
 // Apply calls a function with the row. If the change cannot be made in this round, because it cannot be merged with those
-// before it, later is true. The value is the row as it is then, or, if that is known only when it is written, what result
-// returns after Write.
-func (c *Compared[T]) Apply(ctx context.Context, id session.KeyID, f raceproof.Func[T]) (value T, later bool, result func() T, err error) {
+// before it, later is true. The result is known when the rows are written.
+func (c *Compared[T]) Apply(ctx context.Context, id session.KeyID, f raceproof.Func[T]) (later bool, result func() T, err error) {
 	r := c.rows[id]
 	if !c.table.Flat() { // the function has the only copy that there is
 		r.taken = true
-		if err = f(ctx, &r.Value); err != nil {
-			return value, false, nil, &FuncError{err}
+		if err = run(ctx, f, &r.Value); err != nil {
+			return false, nil, err
 		}
 		if err = r.Examine(); err == nil && !r.Unchanged() {
 			c.single = append(c.single, r)
 		}
-		return value, false, func() T { return r.Value }, err
+		return false, func() T { return r.Value }, err
 	}
 	mine := r.Value
-	if err = f(ctx, &mine); err != nil {
-		return value, false, nil, &FuncError{err}
+	if err = run(ctx, f, &mine); err != nil {
+		return false, nil, err
 	}
 	unmerged, err := c.Merge(id, &mine, false)
 	switch {
-	case err != nil || unmerged == nil:
-		return r.Value, false, nil, err
+	case err != nil:
+		return false, nil, err
+	case unmerged == nil:
+		return false, c.Result(id, r.Value), nil
 	case r.raised > 0:
-		return value, true, nil, nil
+		return true, nil, nil
 	}
 	r.taken, r.changed = true, unmerged
 	r.take(reflect.ValueOf(&mine).Elem(), unmerged)
 	c.single = append(c.single, r)
-	return value, false, func() T { return r.Value }, nil
+	return false, func() T { return r.Value }, nil
+}
+
+// Result returns what returns the row as one of its callers has left it, once it is written. Columns that none of them has
+// changed are as they are then: somebody who does not raise the version can have changed them since they were read.
+func (c *Compared[T]) Result(id session.KeyID, value T) func() T {
+	r := c.rows[id]
+	return func() T {
+		r.settle(&value)
+		return value
+	}
+}
+
+// settle takes over the columns that nobody has changed from the row as it is in the database.
+func (r *heldRow[T]) settle(value *T) {
+	if r.latest == nil {
+		return
+	}
+	from, to := reflect.ValueOf(r.latest).Elem(), reflect.ValueOf(value).Elem()
+	for i := range r.table.Columns {
+		if i != r.table.Version && !slices.Contains(r.touched, i) {
+			c := &r.table.Columns[i]
+			c.Field(to).Set(c.Field(from))
+		}
+	}
+}
+
+// run calls a function. What it has changed does not count if its context has ended.
+func run[T any](ctx context.Context, f raceproof.Func[T], value *T) error {
+	if err := f(ctx, value); err != nil {
+		return &FuncError{err}
+	}
+	return session.Ended(ctx)
 }
 
 // Changed tells whether something is to be written.
@@ -86,8 +126,28 @@ func (c *Compared[T]) Write(ctx context.Context, tx *session.Tx) error {
 			return err
 		}
 	}
-	return c.table.writeMany(ctx, tx, c.pending)
+	if err := c.table.writeMany(ctx, tx, c.pending); err != nil {
+		return err
+	}
+	var keys []Key
+	for _, r := range c.pending {
+		keys = append(keys, r.key)
+	}
+	latest := c.table.Hold(ctx, tx, nil, nil)
+	if err := c.table.readRows(ctx, tx, keys, latest.add); err != nil {
+		return err
+	}
+	for _, r := range c.pending {
+		after := latest.rows[session.KeyIDOf(r.key)]
+		if after == nil {
+			return errGone
+		}
+		r.latest = &after.Value
+	}
+	return nil
 }
+
+var errGone = errors.New("the row was updated and then was gone")
 
 // ComparesFast tells whether the write of a row that is compared is one round trip, and locking it is several.
 func (t *Table[T]) ComparesFast() bool {
@@ -102,5 +162,16 @@ func (c *Compared[T]) One() bool {
 
 // WriteOne is Write in a transaction of its own.
 func (c *Compared[T]) WriteOne(ctx context.Context) error {
-	return c.table.Write(ctx, func(q session.Querier) error { return c.table.writeMany(ctx, q, c.pending) })
+	r := c.pending[0]
+	if err := r.settleChanged(); err != nil {
+		return err
+	}
+	r.latest = new(T)
+	return c.table.Write(ctx, func(q session.Querier) error {
+		found, err := c.table.Update(ctx, q, r.updating(), r.latest)
+		if err == nil && !found {
+			err = ErrStale
+		}
+		return err
+	})
 }

@@ -23,8 +23,9 @@ type Grouping[T, C any] struct {
 	Evaluate func(c C, row reflect.Value, integer func(column int) bool) (applied, refused bool)
 	Size     func(C) int
 
-	// Once returns the context with which an update can be made any number of times, and is made once. nil: it cannot.
-	Once func(context.Context) context.Context
+	// Once returns the context with which an update can be made any number of times, and is made once, and that which its hooks
+	// are called with. nil: it cannot.
+	Once func(context.Context) (update, hooks context.Context)
 }
 
 // Locks are how the rows of a group are locked, such that callers of one do not wait for long because somebody holds another.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"slices"
+	"time"
 
 	"github.com/raceproof/raceproof"
 	"github.com/raceproof/raceproof/internal/session"
@@ -21,19 +23,22 @@ type Held[T any] struct {
 	tx    *session.Tx
 
 	rows    map[session.KeyID]*heldRow[T]
-	pending []*heldRow[T] // to be written, in the order in which they were changed first
+	twice   map[session.KeyID]bool // keys of more than one row
+	pending []*heldRow[T]          // to be written, in the order in which they were changed first
 }
 
 // A heldRow is as its callers have left it; its snapshot, and its version, are as it is in the database.
 type heldRow[T any] struct {
 	Row[T]
-	raised int64 // how many changes are still to be written
-	taken  bool  // for one caller alone
+	raised  int64 // how many changes are still to be written
+	touched []int // the columns that they have changed
+	taken   bool  // for one caller alone
+	latest  *T    // as it is in the database after it was written, if that is asked
 }
 
 // Hold returns no rows yet, to be locked in the transaction.
 func (t *Table[T]) Hold(ctx context.Context, tx *session.Tx, l *Locks, p *Plain) *Held[T] {
-	return &Held[T]{table: t, plain: p, locks: l, ctx: ctx, tx: tx, rows: map[session.KeyID]*heldRow[T]{}}
+	return &Held[T]{table: t, plain: p, locks: l, ctx: ctx, tx: tx, rows: map[session.KeyID]*heldRow[T]{}, twice: map[session.KeyID]bool{}}
 }
 
 // Lock locks and reads the rows with the keys, which are in order. Rows that are not there, that others hold if those
@@ -47,6 +52,7 @@ func (h *Held[T]) Lock(keys []Key, skips bool) error {
 	case h.table.Pool.CheckServer(l.Locking) != nil:
 		l = h.locks.plain
 	}
+	defer h.doubt()
 	if h.table.inOneStatement(len(keys)) {
 		return h.table.readMany(h.ctx, h.tx, keys, l, h.add)
 	}
@@ -55,7 +61,7 @@ func (h *Held[T]) Lock(keys []Key, skips bool) error {
 		switch {
 		case err == nil:
 			h.add(r)
-		case !errors.Is(err, raceproof.ErrNotFound):
+		case !errors.Is(err, raceproof.ErrNotFound) && !errors.Is(err, session.ErrAmbiguous):
 			return err
 		}
 	}
@@ -68,12 +74,23 @@ func (h *Held[T]) add(r *Row[T]) {
 		return
 	}
 	id := session.KeyIDOf(key)
-	if r.key == nil {
-		r.key = key
-	} else if session.KeyIDOf(r.key) != id {
+	if session.KeyIDOf(r.key) != id {
 		return
 	}
-	h.rows[id] = &heldRow[T]{Row: *r}
+	if _, twice := h.rows[id]; twice { // the updater itself says that there are two
+		delete(h.rows, id)
+		h.twice[id] = true
+	}
+	if !h.twice[id] {
+		h.rows[id] = &heldRow[T]{Row: *r}
+	}
+}
+
+// doubt gives up what is known of the table if it was asked too long ago, by now, when the rows are locked.
+func (h *Held[T]) doubt() {
+	if h.plain != nil && time.Since(h.plain.asked) > plainFor {
+		h.plain = nil
+	}
 }
 
 // Has tells whether the row is held. One that was given up because something was sent in the transaction is read again.
@@ -152,7 +169,7 @@ func (h *Held[T]) Apply(ctx context.Context, part *session.Part, id session.KeyI
 func (h *Held[T]) accept(id session.KeyID, r *heldRow[T], mine *Row[T]) (value T, err error) {
 	if !h.table.Flat() {
 		if err = mine.Examine(); err == nil {
-			err = h.level(func(ctx context.Context, tx *session.Tx) error { return mine.WriteLocked(ctx, tx, false) })
+			err = h.savepoint(func(ctx context.Context, tx *session.Tx) error { return mine.WriteLocked(ctx, tx, false) })
 		}
 		return mine.Value, err
 	}
@@ -190,6 +207,11 @@ func (h *Held[T]) Merge(id session.KeyID, after *T, counts bool) (unmerged []int
 		h.pending = append(h.pending, r)
 	}
 	r.raised++
+	for _, column := range changed {
+		if !slices.Contains(r.touched, column) {
+			r.touched = append(r.touched, column)
+		}
+	}
 	r.take(v, changed)
 	return nil, nil
 }
@@ -214,7 +236,7 @@ func (h *Held[T]) writeNow(id session.KeyID, after *T, changed []int) (*heldRow[
 	written := &heldRow[T]{Row: r.Row}
 	written.take(reflect.ValueOf(after).Elem(), changed)
 	written.changed = changed
-	if err := h.level(func(ctx context.Context, tx *session.Tx) error { return written.Write(ctx, tx) }); err != nil {
+	if err := h.savepoint(func(ctx context.Context, tx *session.Tx) error { return written.Write(ctx, tx) }); err != nil {
 		return r, err
 	}
 	if h.table.Counter != "" {
@@ -226,12 +248,10 @@ func (h *Held[T]) writeNow(id session.KeyID, after *T, changed []int) (*heldRow[
 	return written, err
 }
 
-// level calls f in the transaction, so that an error of its statement leaves the rest of that.
-func (h *Held[T]) level(f func(context.Context, *session.Tx) error) error {
-	if h.table.Pool.Dialect().ErrorsAbort {
-		return h.table.Pool.Transact(h.ctx, f)
-	}
-	return f(h.ctx, h.tx)
+// savepoint calls f in the transaction such that an error leaves nothing of it behind, but the rest of the transaction. A row that
+// was written can be one that cannot be read.
+func (h *Held[T]) savepoint(f func(context.Context, *session.Tx) error) error {
+	return h.table.Pool.Transact(h.ctx, f)
 }
 
 // Flush writes what is pending.
@@ -246,7 +266,7 @@ func (h *Held[T]) Flush() error {
 		if h.table.Counter != "" {
 			r.version += r.raised
 		}
-		r.raised = 0
+		r.raised, r.touched = 0, nil
 		var err error
 		if r.before, err = h.table.Snapshot(reflect.ValueOf(&r.Value).Elem()); err != nil {
 			return err

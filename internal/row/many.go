@@ -90,11 +90,10 @@ func (t *Table[T]) isOneOf(s *dialect.SQL, keys []Key) {
 func (t *Table[T]) writeMany(ctx context.Context, q session.Querier, rows []*heldRow[T]) error {
 	changed := rows[:0:0]
 	for _, r := range rows {
-		var err error
-		if r.changed, err = r.before.Changed(reflect.ValueOf(&r.Value).Elem()); err != nil {
+		if err := r.settleChanged(); err != nil {
 			return err
 		}
-		if t.Counter != "" || len(r.changed) > 0 {
+		if len(r.changed) > 0 || t.Counter != "" {
 			changed = append(changed, r)
 		}
 	}
@@ -115,6 +114,20 @@ func (t *Table[T]) writeMany(ctx context.Context, q session.Querier, rows []*hel
 	return nil
 }
 
+// settleChanged says which columns are to be written: all that somebody has changed, also if it is as it was by now, because
+// each could have been refused; but nothing of a row that has no version and is as it was, which could not be counted.
+func (r *heldRow[T]) settleChanged() error {
+	r.changed = r.touched
+	if r.table.Counter != "" {
+		return nil
+	}
+	changed, err := r.before.Changed(reflect.ValueOf(&r.Value).Elem())
+	if len(changed) == 0 {
+		r.changed = nil
+	}
+	return err
+}
+
 func (t *Table[T]) change(ctx context.Context, q session.Querier, s *dialect.SQL, rows int) error {
 	switch n, err := q.Change(ctx, locking(s)); {
 	case err != nil:
@@ -128,8 +141,11 @@ func (t *Table[T]) change(ctx context.Context, q session.Querier, s *dialect.SQL
 }
 
 // updatesOne is the UPDATE of one row that was changed.
-func (t *Table[T]) updatesOne(r *heldRow[T]) *dialect.SQL {
-	u := Update{Set: t.sql(), Where: t.sql()}
+func (t *Table[T]) updatesOne(r *heldRow[T]) *dialect.SQL { return t.SQL(r.updating()) }
+
+func (r *heldRow[T]) updating() Update {
+	t := r.table
+	u := Update{Set: t.sql(), Where: t.sql(), Key: r.key}
 	v := reflect.ValueOf(&r.Value).Elem()
 	for _, column := range t.written(r) {
 		if len(u.Set.Args()) > 0 {
@@ -146,7 +162,7 @@ func (t *Table[T]) updatesOne(r *heldRow[T]) *dialect.SQL {
 		u.Set.Name(t.Counter).Add(" = ").Integer(r.version + r.raised)
 		u.Where.Add(" AND ").Name(t.Counter).Add(" = ").Integer(r.version)
 	}
-	return t.SQL(u)
+	return u
 }
 
 // written are the columns that a row's callers have changed, which the version is none of.

@@ -58,13 +58,14 @@ func (t *Table[T]) Plain(ctx context.Context) (*Plain, error) {
 	return p, nil
 }
 
-// Trusted returns what is plain for those who would otherwise read a row again after they have written it; nil where that costs
-// nothing.
-func (t *Table[T]) Trusted(ctx context.Context) (*Plain, error) {
-	if t.Pool.Dialect().ReturningInside || !t.Flat() {
-		return nil, nil
+// AskPlain has it known what is plain, for those who would otherwise read a row again after they have written it, and only where
+// that costs something.
+func (t *Table[T]) AskPlain(ctx context.Context) error {
+	if t.Pool.Dialect().ReturningInside || !t.Flat() || t.knownPlain() != nil {
+		return nil
 	}
-	return t.Plain(ctx)
+	_, err := t.Plain(ctx)
+	return err
 }
 
 // knownPlain returns what was asked not long ago.

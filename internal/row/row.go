@@ -299,8 +299,9 @@ func (r *Row[T]) Write(ctx context.Context, q session.Querier) error {
 	return nil
 }
 
-// Trust says what is known of the table, so that a row need not be read back after it was written.
-func (r *Row[T]) Trust(p *Plain) { r.plain = p }
+// TrustPlain has a row that is locked not be read back after it was written, if it is known what the database makes of it: now
+// that nobody has to be waited for any more.
+func (r *Row[T]) TrustPlain() { r.plain = r.table.knownPlain() }
 
 // known tells whether the row is known as it will be in the database, where it costs a statement to ask.
 func (r *Row[T]) known() bool {
@@ -313,7 +314,7 @@ func (r *Row[T]) known() bool {
 
 // writePlain is Write where it is known what the database makes of the columns.
 func (r *Row[T]) writePlain(ctx context.Context, tx *session.Tx) error {
-	after := &heldRow[T]{Row: *r, raised: 1}
+	after := &heldRow[T]{Row: *r, raised: 1, touched: r.changed}
 	if err := r.table.change(ctx, tx, r.table.updatesOne(after), 1); err != nil {
 		return err
 	}

@@ -18,8 +18,9 @@ type Part struct {
 	// Bare: what is done in the part takes itself back if it fails. Else the part is a savepoint from its first statement on.
 	Bare bool
 
-	hooks hooks
-	sent  bool
+	hooks  hooks
+	sent   bool
+	barred bool
 }
 
 // Part calls f at a level of its own. If f fails, panics or ends its goroutine, or if its context has ended, what was sent
@@ -59,7 +60,24 @@ func (t *Tx) bare(ctx context.Context, f func(context.Context, *Tx) error) (err 
 // Sent tells whether f has sent anything.
 func (p *Part) Sent() bool { return p.sent }
 
-// begin makes the level of a part what it has to be for a statement to be sent at it.
+// Barred tells whether f has wanted to send a statement that could have committed what others have done in the transaction. It
+// was not sent, and f has to be called in a transaction of its own. Unless the part is Bare, what was sent in it is taken back.
+func (p *Part) Barred() bool { return p.barred }
+
+// bar refuses a caller's statement inside a part that is not plainly one that reads or writes rows.
+func (t *Tx) bar(query string) error {
+	for level := t; level != nil; level = level.outer {
+		if level.part != nil && !plain(query) {
+			level.part.barred = true
+			return errBarred
+		}
+	}
+	return nil
+}
+
+var errBarred = errors.New("raceproof: a transaction that several share takes no such statement")
+
+// beginPart makes the level of a part what it has to be for a statement to be sent at it.
 func (t *Tx) beginPart(ctx context.Context) error {
 	t.mu.Lock()
 	if t.part == nil || t.part.sent || t.top != t || t.done || t.over != nil {
@@ -94,6 +112,9 @@ func (t *Tx) reopen(ctx context.Context, inner *Tx) error {
 
 // endPart makes what was done in a part a piece of the transaction.
 func (t *Tx) endPart(ctx context.Context) error {
+	if t.part.barred && !t.part.Bare {
+		return errBarred
+	}
 	if t.part.sent && !t.part.Bare {
 		return t.releaseSavepoint(ctx)
 	}

@@ -255,6 +255,9 @@ func lend[R any](ctx context.Context, t *Tx, query string, args []any, statement
 	if args, err = settle(args); err != nil {
 		return result, err
 	}
+	if err = t.bar(query); err != nil {
+		return result, err
+	}
 	return guarded(ctx, t, func(c *Conn) (R, error) {
 		if word := firstWord(query); controls(word, query) {
 			// Not sent: what follows a COMMIT, or a COMMIT AND CHAIN, would be another transaction than the caller thinks.
