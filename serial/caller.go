@@ -27,9 +27,9 @@ type caller[T, C any] struct {
 	before, behind *caller[T, C] // in the queue
 	queued         bool
 
-	wake   chan order // there is never more than one order in it
-	state  atomic.Int32
-	cancel atomic.Pointer[context.CancelFunc] // of the round that serves him
+	wake  chan order // there is never more than one order in it
+	state atomic.Int32
+	round atomic.Pointer[hurry] // that serves him
 
 	work  func() // when it is his turn
 	turn  uint64 // if he is alone
@@ -41,11 +41,12 @@ type caller[T, C any] struct {
 	undone []func(came bool, err error) // the same, of rounds that were given up
 }
 
-// The states of a caller. Who waits can leave; who has entered waits for what becomes of his change; with who is gone the group
-// has nothing to do any more.
+// The states of a caller. Who waits can leave; who has entered waits for what becomes of his change; who is settling is told, or
+// made one who waits again; with who is gone the group has nothing to do any more.
 const (
 	waiting int32 = iota
 	entered
+	settling
 	gone
 )
 
@@ -95,13 +96,13 @@ func (u *Updater[T, C]) enter(ctx context.Context, key any, change C) (*caller[T
 // await does what a caller is ordered to, until he has his row.
 func (u *Updater[T, C]) await(c *caller[T, C]) (value T, err error) {
 	came := false
-	defer func() {
-		c.callHooks()
-		if c.end != nil { // also if the function has panicked
-			c.end(came, err)
+	defer func() { // also if the function has panicked
+		if c.end != nil {
+			defer func() { c.end(came, err) }()
 		}
+		c.callHooks()
 	}()
-	done := c.ctx.Done()
+	done, late := c.ctx.Done(), (<-chan time.Time)(nil)
 	for {
 		select {
 		case o := <-c.wake:
@@ -116,8 +117,21 @@ func (u *Updater[T, C]) await(c *caller[T, C]) (value T, err error) {
 			if u.queue.leave(c) {
 				return value, u.about(c.key, fmt.Errorf("%w: by the callers before it: %w", raceproof.ErrLocked, session.Ended(c.ctx)))
 			}
+			t := time.NewTimer(tolerance)
+			defer t.Stop()
+			late = t.C
+		case <-late:
+			if r := c.round.Load(); r != nil && r.sealed() && c.state.CompareAndSwap(entered, gone) {
+				came = true
+				return value, u.unheard(c)
+			}
 		}
 	}
+}
+
+// unheard is for a caller whose context has ended, and whose group's COMMIT is not answered.
+func (u *Updater[T, C]) unheard(c *caller[T, C]) error {
+	return u.about(c.key, fmt.Errorf("%w: COMMIT was not answered: %w", raceproof.ErrCommitUnknown, session.Ended(c.ctx)))
 }
 
 // tolerance is for how long a group is waited for by a caller whose context has ended.
@@ -151,18 +165,28 @@ func (u *Updater[T, C]) obey(c *caller[T, C], o order) (value T, err error) {
 
 // callHooks calls the hooks of rounds that were given up, when nobody waits for the caller.
 func (c *caller[T, C]) callHooks() {
-	undone := c.undone
-	c.undone = nil
-	for _, end := range undone {
-		end(false, nil)
+	if len(c.undone) == 0 {
+		return
 	}
+	end := c.undone[0]
+	c.undone = c.undone[1:]
+	defer c.callHooks() // also if one panics
+	end(false, nil)
 }
 
-// order gives an order. Who has one already needs no other: a function that a round has not waited for ends as it ends.
+// order gives an order, in the place of one that was not heeded yet: to who is to call his function when the round is given up,
+// or by who has called it and does not know that.
 func (c *caller[T, C]) order(o order) {
-	select {
-	case c.wake <- o:
-	default:
+	for {
+		select {
+		case c.wake <- o:
+			return
+		default:
+		}
+		select {
+		case <-c.wake:
+		default:
+		}
 	}
 }
 
@@ -173,7 +197,7 @@ func (c *caller[T, C]) enter() bool {
 
 // again makes a caller one who waits, after a round that was given up, and tells whether he is one.
 func (c *caller[T, C]) again() bool {
-	if c.state.Load() == entered {
+	if c.state.CompareAndSwap(entered, settling) {
 		if c.end != nil {
 			c.undone = append(c.undone, c.end)
 		}

@@ -49,6 +49,9 @@ func (r *round[T, C]) compared(callers []*caller[T, C]) error {
 	case !rows.Changed():
 		return nil
 	case rows.One(): // the whole of it
+		if err := r.seal(); err != nil {
+			return err
+		}
 		return rows.WriteOne(r.ctx)
 	}
 	return r.transact(rows.Write)

@@ -18,12 +18,11 @@ const roundsAtMost = 4
 // A round is one transaction for a group.
 type round[T, C any] struct {
 	*Updater[T, C]
-	ctx    context.Context
-	cancel context.CancelFunc
-	back   chan struct{}   // when a caller has done his part
-	slow   *time.Timer     // when he takes too long
-	done   []*caller[T, C] // who have had their part, and wait for what becomes of it
-	later  []*caller[T, C] // who are for another group
+	*hurry
+	back  chan struct{}   // when a caller has done his part
+	slow  *time.Timer     // when he takes too long
+	done  []*caller[T, C] // who have had their part, and wait for what becomes of it
+	later []*caller[T, C] // who are for another group
 }
 
 // A manner is how a group is served. Each is for when the one before it has failed.
@@ -105,12 +104,12 @@ func (u *Updater[T, C]) group(callers []*caller[T, C]) {
 
 // make makes one transaction for the callers, and orders those who are served by it to return.
 func (r *round[T, C]) make(callers []*caller[T, C], m manner) (err error) {
-	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.hurry = newHurry()
 	defer r.cancel()
 	r.slow = time.NewTimer(tolerance)
 	defer r.slow.Stop()
 	for _, c := range callers {
-		c.cancel.Store(&r.cancel)
+		c.round.Store(r.hurry)
 	}
 	switch m {
 	case compared:
@@ -139,7 +138,12 @@ const patience = 250 * time.Millisecond
 // transact calls f in the round's transaction.
 func (r *round[T, C]) transact(f func(context.Context, *session.Tx) error) error {
 	o := session.TxOptions{LockTimeout: patience, Wait: dialect.Wait{AtMost: row.GroupPatience}}
-	return r.db.Pool().TransactWith(r.ctx, o, f)
+	return r.db.Pool().TransactWith(r.ctx, o, func(ctx context.Context, tx *session.Tx) error {
+		if err := f(ctx, tx); err != nil {
+			return err
+		}
+		return r.seal()
+	})
 }
 
 // unanswered tells those who have had their part that it is not known what has become of it. Those who were to be told an error
@@ -149,9 +153,8 @@ func (r *round[T, C]) unanswered(err error) {
 		return
 	}
 	for _, c := range r.done {
-		if c.err == nil {
+		if c.err == nil && c.state.CompareAndSwap(entered, settling) {
 			c.value, c.err, c.after = *new(T), r.about(c.key, err), nil
-			c.state.Store(gone)
 			c.order(served)
 		}
 	}

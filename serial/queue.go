@@ -145,8 +145,8 @@ func (q *queue[T, C]) leave(c *caller[T, C]) bool {
 	left := c.state.CompareAndSwap(waiting, gone)
 	if c.queued {
 		q.unlink(c)
-	} else if cancel := c.cancel.Load(); cancel != nil {
-		time.AfterFunc(tolerance, *cancel) // which does nothing if its round is over
+	} else if r := c.round.Load(); r != nil {
+		r.soon()
 	}
 	return left
 }

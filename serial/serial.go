@@ -28,8 +28,13 @@
 // A function that fails, panics or ends its goroutine takes back what it has done, and the others go on. Errors are told when
 // what they were based on is committed. If anything else goes wrong with a group, nothing of it was applied: its callers'
 // functions are called again, in smaller steps, and at last each caller runs his update himself; so functions can run more than
-// once, as those of package lock can. Only if the answer to a group's COMMIT is lost all who have changed something in it are
-// told raceproof.ErrCommitUnknown. Wrap an updater of package once for that to be resolved.
+// once, as those of package lock can. Only if the answer to a group's COMMIT is lost are all who would have been told of no error told
+// raceproof.ErrCommitUnknown. Wrap an updater of package once for that to be resolved.
+//
+// Functions that are given to DB.AfterCommit and DB.AfterRollback are called on their caller's goroutine when his update is over,
+// those of rounds that were given up too. A statement of a function's that could commit by itself, because it is not plainly one that
+// reads or writes rows, is refused in a group, with an error that is told to nobody else: the function is called again, in a
+// transaction of its own. So is one that takes longer than a second.
 //
 // A slow function keeps all others waiting, those of other rows too: keep functions short, or wrap only what serves hot
 // rows.
@@ -128,7 +133,8 @@ func (u *Updater[T, C]) Table() string { return u.table }
 // as it may; raceproof.ErrClosed, after Close; raceproof.ErrLocked with the context's error and cause, if it ended while the
 // caller waited for those before it. If the context ends later, Update returns when it is known what has become of the change,
 // which may have been applied; then the error is nil. A group that takes longer than a second after the end of one of its
-// callers' contexts is given up, and made again without him.
+// callers' contexts is given up, and made again without him; if its COMMIT is under way by then he is told
+// raceproof.ErrCommitUnknown, and ten seconds after the end all of it are.
 func (u *Updater[T, C]) Update(ctx context.Context, key any, change C) (T, error) {
 	var none T
 	if u.err != nil {

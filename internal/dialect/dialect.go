@@ -135,6 +135,10 @@ type writes struct {
 	// Transactional yields the name of a table's storage engine and whether it has transactions, YES or not.
 	Transactional func(s *SQL, table string)
 
+	// KeyIndex yields the names of unique indexes of one column. A statement that looks for rows by several keys locks whatever it
+	// looks through, which is the whole of a small table unless it is told the index. It is nil where only rows are locked.
+	KeyIndex func(s *SQL, table, column string)
+	useIndex [2]Fragment
 	// FoldsNames: the names of columns are compared without regard to case, though they are quoted.
 	FoldsNames bool
 }

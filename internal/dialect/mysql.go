@@ -62,6 +62,18 @@ var mysql = &Dialect{
 		SkipsAny:      true,
 		CountsChanged: true,
 		LeftToRight:   true,
+		KeyIndex: func(s *SQL, table, column string) {
+			schema, name, qualified := strings.Cut(table, ".")
+			s.Add("SELECT MIN(index_name) FROM information_schema.statistics WHERE table_schema = ")
+			if qualified {
+				s.Value(schema)
+			} else {
+				s.Add("DATABASE()")
+				name = schema
+			}
+			s.Add(" AND table_name = ").Value(name).Add(" AND non_unique = 0 GROUP BY index_name HAVING COUNT(*) = 1 AND MAX(column_name) = ").Value(column)
+		},
+		useIndex: [2]Fragment{" FORCE INDEX (", ")"},
 		Transactional: func(s *SQL, table string) {
 			schema, name, qualified := strings.Cut(table, ".")
 			s.Add("SELECT t.engine, e.transactions FROM information_schema.tables t JOIN information_schema.engines e ON e.engine = t.engine" +

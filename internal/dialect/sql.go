@@ -136,6 +136,14 @@ func (s *SQL) UnlessThere(key []string) *SQL {
 	return s.Add(s.dialect.unlessThere[1])
 }
 
+// UseIndex adds, behind a table's name, which index is to be used. An empty name adds nothing.
+func (s *SQL) UseIndex(name string) *SQL {
+	if name == "" {
+		return s
+	}
+	return s.Add(s.dialect.useIndex[0]).quoted(name).Add(s.dialect.useIndex[1])
+}
+
 // WithinIntegers adds an expression over integers such that a result that is not one (it overflowed) fails the statement.
 func (s *SQL) WithinIntegers(expression func(*SQL)) { s.guarded(s.dialect.integerGuard, expression) }
 

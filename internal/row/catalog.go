@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/raceproof/raceproof/internal/dialect"
 	"github.com/raceproof/raceproof/internal/mapping"
 	"github.com/raceproof/raceproof/internal/session"
 )
@@ -21,7 +22,10 @@ import (
 func (t *Table[T]) catalog(ctx context.Context) (columns []string, alone bool, err error) {
 	d := t.Pool.Dialect()
 	if d.Transactional != nil {
-		return nil, false, t.transactional(ctx)
+		if err := t.transactional(ctx); err != nil {
+			return nil, false, err
+		}
+		return nil, false, t.findIndex(ctx)
 	}
 	if !d.Returning || d.Columns == nil {
 		return nil, d.Returning, nil
@@ -62,6 +66,27 @@ func (t *Table[T]) transactional(ctx context.Context) (err error) {
 			}
 		}, &engine, &has)
 		return errors.Join(err, refused)
+	})
+}
+
+// findIndex finds the index by which several rows can be looked for without locking others.
+func (t *Table[T]) findIndex(ctx context.Context) error {
+	d := t.Pool.Dialect()
+	if d.KeyIndex == nil || len(t.Key) > 1 {
+		return nil
+	}
+	return t.Pool.Read(ctx, func(q session.Querier) error {
+		var name string
+		found := ""
+		s := t.sql()
+		d.KeyIndex(s, t.Table, t.Columns[t.Key[0]].Name)
+		err := q.Rows(ctx, s.Statement(), func() {
+			if dialect.CheckName(name) == nil {
+				found = name
+			}
+		}, &name)
+		t.index.Store(&found)
+		return err
 	})
 }
 

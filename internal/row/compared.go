@@ -76,6 +76,7 @@ func (c *Compared[T]) Apply(ctx context.Context, id session.KeyID, f raceproof.F
 	case unmerged == nil:
 		return false, c.Result(id, r.Value), nil
 	case r.raised > 0:
+		r.taken = true // those behind him wait with him
 		return true, nil, nil
 	}
 	r.taken, r.changed = true, unmerged

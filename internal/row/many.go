@@ -16,7 +16,16 @@ const manyAtMost = 64
 // inOneStatement tells whether rows with the keys are better read and written by one statement than one by one: if each costs
 // a round trip.
 func (t *Table[T]) inOneStatement(keys int) bool {
-	return keys > 1 && len(t.Key) == 1 && !t.Pool.Dialect().InProcess
+	d := t.Pool.Dialect()
+	return keys > 1 && len(t.Key) == 1 && !d.InProcess && (d.KeyIndex == nil || t.keyIndex() != "")
+}
+
+// keyIndex returns the name of the index to be used for several keys.
+func (t *Table[T]) keyIndex() string {
+	if name := t.index.Load(); name != nil {
+		return *name
+	}
+	return ""
 }
 
 // readMany reads the rows with the keys, which are in order, and locks them if it is told how. It calls add with each that is
@@ -27,7 +36,7 @@ func (t *Table[T]) readMany(ctx context.Context, q session.Querier, keys []Key, 
 		atMost = arrayAtMost
 	}
 	for part := range slices.Chunk(keys, atMost) {
-		s := t.sql().Add("SELECT ").Append(t.selected()).Add(" FROM ").Name(t.Table).Add(" WHERE ")
+		s := t.sql().Add("SELECT ").Append(t.selected()).Add(" FROM ").Name(t.Table).UseIndex(t.keyIndex()).Add(" WHERE ")
 		t.isOneOf(s, part)
 		s.Add(" ORDER BY ").Name(t.Columns[t.Key[0]].Name) // everybody locks in one order
 		statement := s.Statement()
@@ -213,7 +222,7 @@ func (t *Table[T]) updatesMany(rows []*heldRow[T]) *dialect.SQL {
 		u.Where.Add(" AND ").Name(t.Counter).Add(" = ")
 		t.byKey(u.Where, rows, func(s *dialect.SQL, r *heldRow[T]) { s.Integer(r.version) })
 	}
-	return t.SQL(u)
+	return t.sql().Add("UPDATE ").Name(t.Table).UseIndex(t.keyIndex()).Add(" SET ").Append(u.Set).Add(" WHERE ").Append(u.Where)
 }
 
 // byKey adds the value that belongs to the row's key.

@@ -30,7 +30,8 @@ type Table[T any] struct {
 	columns *dialect.SQL // the mapped columns
 
 	verified atomic.Bool
-	alone    atomic.Bool // an UPDATE that returns its row may be a transaction of its own
+	index    atomic.Pointer[string] // by which several rows are looked for without locking others; nil or "": none is needed, or there is none
+	alone    atomic.Bool            // an UPDATE that returns its row may be a transaction of its own
 
 	plain  atomic.Pointer[Plain]
 	asking fifo.Mutex // held by who asks the catalogue what is plain

@@ -31,6 +31,7 @@ type Conn struct {
 	dead     bool                 // and the database does not answer on it
 	stuck    bool                 // somebody reads on it, and nobody knows for how long
 	lent     bool                 // a caller's own statements ran on it, and may have left rows open
+	patience time.Duration        // how long statements of this module wait for locks in its transaction; 0: as long as the context lasts
 	seated   bool                 // it takes one of the pool's seats
 	stubborn driver.Conn          // the driver's own, if its methods do not return when a context has ended
 	span     span
@@ -40,6 +41,7 @@ type Conn struct {
 // write goes to whoever is next.
 func (c *Conn) release() {
 	c.endSpan()
+	c.patience = 0
 	p, turn := c.pool, c.turn
 	if turn {
 		defer p.endTurn(c.reads)
@@ -194,7 +196,11 @@ func (c *Conn) prefix(ctx context.Context, s dialect.Statement) string {
 	if left := remaining(ctx); s.AtMost > 0 && (left == 0 || s.AtMost < left) {
 		return c.pool.dialect.WaitPrefixOf(s.AtMost)
 	}
-	return c.pool.dialect.WaitPrefix(remaining(ctx))
+	left := remaining(ctx)
+	if c.patience > 0 && (left == 0 || c.patience < left) {
+		left = c.patience
+	}
+	return c.pool.dialect.WaitPrefix(left)
 }
 
 // failed returns an error with what is known besides: that the context has ended, which drivers report in many ways, and

@@ -43,7 +43,11 @@ func (t *Tx) savepoint(ctx context.Context, wait dialect.Wait) (*Tx, error) {
 // sendSavepoint makes a savepoint of the level.
 func (t *Tx) sendSavepoint(ctx context.Context, wait dialect.Wait) error {
 	c, text := t.conn, "SAVEPOINT "+t.name()
-	if deadline := earliest(ctx, wait); !deadline.IsZero() && (t.deadline.IsZero() || deadline.Before(t.deadline)) {
+	deadline := earliest(ctx, wait)
+	if limit := t.options.LockTimeout; limit > 0 && time.Until(deadline) > limit {
+		deadline = time.Time{} // that is the lower one
+	}
+	if !deadline.IsZero() && (t.deadline.IsZero() || deadline.Before(t.deadline)) {
 		t.deadline = deadline
 		text += c.pool.dialect.SetWaiting(c.pool.waitUntil(deadline))
 	}
@@ -86,6 +90,9 @@ func (t *Tx) releaseSavepoint(ctx context.Context) error {
 func (t *Tx) waiting() string {
 	p := t.conn.pool
 	own := time.Duration(p.limit.Load())
+	if limit := t.options.LockTimeout; limit > 0 && (own == 0 || limit < own) {
+		own = limit
+	}
 	left := time.Until(t.deadline)
 	if t.deadline.IsZero() || own > 0 && own < left {
 		return p.dialect.ResetWaiting(own)

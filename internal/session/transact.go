@@ -55,8 +55,8 @@ type TxOptions struct {
 	// statements of a nested level want.
 	Wait dialect.Wait
 
-	// LockTimeout bounds how long a statement of the whole transaction waits for a lock, where a server can be told so for a
-	// transaction; 0 is as long as the connection is set to.
+	// LockTimeout bounds how long a statement of the whole transaction waits for a lock, as exactly as a server can be told so, and
+	// a caller's own only where it can be told so for a transaction; 0 is as long as the connection is set to.
 	LockTimeout time.Duration
 
 	// Turns are those that the transaction was waited for with. They end with it, before the hooks are called, which can want
@@ -93,6 +93,7 @@ func (p *Pool) TransactWith(ctx context.Context, o TxOptions, f func(context.Con
 		}
 		return err
 	}
+	c.patience = o.LockTimeout
 	t := &Tx{transaction: &transaction{conn: c, options: o}}
 	t.deadline, _ = ctx.Deadline()
 	t.top = t
