@@ -246,6 +246,12 @@ const yields = 4
 
 // serve serves groups until nobody waits, or one is alone.
 func (u *Updater[T, C]) serve() {
+	done := false
+	defer func() {
+		if !done {
+			go u.serve() // this goroutine was ended by somebody's method
+		}
+	}()
 	for {
 		for range yields {
 			runtime.Gosched()
@@ -253,8 +259,10 @@ func (u *Updater[T, C]) serve() {
 		callers, turn := u.queue.take(u.limits)
 		switch len(callers) {
 		case 0:
+			done = true
 			return
 		case 1:
+			done = true
 			callers[0].turn = turn
 			callers[0].order(lone)
 			return

@@ -79,10 +79,18 @@ const contended = time.Second
 // made again, and at last everybody makes his update himself.
 func (u *Updater[T, C]) group(callers []*caller[T, C]) {
 	m := u.first()
+	done := false
+	defer func() {
+		if !done { // a Scan or a Value method has panicked, or ended this goroutine: it will do that to its caller
+			_ = recover()
+			u.abandon(callers)
+		}
+	}()
 	for rounds := 1; m != alone && len(callers) > 0; rounds++ {
 		r := &round[T, C]{Updater: u, back: make(chan struct{}, 1)}
 		err := r.make(callers, m)
 		if err == nil {
+			done = true
 			return
 		}
 		if errors.Is(err, raceproof.ErrCommitUnknown) {
@@ -97,8 +105,16 @@ func (u *Updater[T, C]) group(callers []*caller[T, C]) {
 		}
 		time.Sleep(session.Jitter(time.Duration(rounds) * time.Millisecond))
 	}
+	done = true
+	u.abandon(callers)
+}
+
+// abandon has those callers make their updates themselves who are still here.
+func (u *Updater[T, C]) abandon(callers []*caller[T, C]) {
 	for _, c := range callers {
-		c.sendAway()
+		if c.again() {
+			c.sendAway()
+		}
 	}
 }
 
@@ -181,6 +197,7 @@ func (r *round[T, C]) turn(c *caller[T, C], part func()) error {
 		c.goAway() // when his function returns, which finds its transaction ended
 		return r.ctx.Err()
 	case <-r.slow.C:
+		r.over() // a statement of his is not waited for
 		c.goAway()
 		return errSlow
 	}
@@ -212,7 +229,7 @@ func (r *round[T, C]) separately(callers []*caller[T, C]) error {
 // something, and forget afterwards.
 func (r *round[T, C]) separate(c *caller[T, C], tx *session.Tx, first func() error, forget func()) error {
 	err := r.turn(c, func() {
-		part := c.part(&session.Part{Bare: true, First: first})
+		part := c.part(&session.Part{Bare: true, First: first, Round: r.ctx})
 		err := tx.Part(c.ctx, part, func(ctx context.Context, _ *session.Tx) (err error) {
 			c.value, err = r.updater.Update(ctx, c.key, c.change)
 			return err
@@ -220,7 +237,7 @@ func (r *round[T, C]) separate(c *caller[T, C], tx *session.Tx, first func() err
 		if part.Sent() {
 			forget()
 		}
-		r.conclude(c, tx, part, err)
+		r.conclude(c, tx, part, err, false)
 	})
 	if err != nil {
 		return err
@@ -235,8 +252,9 @@ func (c *caller[T, C]) part(p *session.Part) *session.Part {
 }
 
 // conclude decides what a caller's error means: it is told when what it was based on is committed; or it is one that he must
-// not be told because it is about the group, and he makes his update himself; or his context has ended, and he returns.
-func (r *round[T, C]) conclude(c *caller[T, C], tx *session.Tx, part *session.Part, err error) {
+// not be told because it is about the group, and he makes his update himself; or his context has ended, and he returns. His
+// function's own he is told whatever it is.
+func (r *round[T, C]) conclude(c *caller[T, C], tx *session.Tx, part *session.Part, err error, own bool) {
 	switch {
 	case part.Barred():
 		if err == nil {
@@ -248,7 +266,7 @@ func (r *round[T, C]) conclude(c *caller[T, C], tx *session.Tx, part *session.Pa
 		c.err = err
 		c.state.Store(gone)
 		c.order(served)
-	case tx.Refused(err) || !told(err):
+	case tx.Refused(err) || !own && !told(err):
 		c.goAway()
 	default:
 		c.err = err

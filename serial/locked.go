@@ -84,13 +84,14 @@ func (r *round[T, C]) change(c *caller[T, C], tx *session.Tx, h *row.Held[T], pl
 // apply has a caller apply his function to his row.
 func (r *round[T, C]) apply(c *caller[T, C], tx *session.Tx, h *row.Held[T]) error {
 	err := r.turn(c, func() {
-		part := c.part(&session.Part{})
+		part := c.part(&session.Part{Round: r.ctx})
 		value, err := h.Apply(c.ctx, part, c.id, r.grouping.Func(c.change))
-		if err != nil && !(row.Own(err) && tx.Refused(err)) {
+		own := row.Own(err)
+		if err != nil && !(own && tx.Refused(err)) {
 			err = r.grouping.Table.Wrap(c.key, err)
 		}
 		c.value = value
-		r.conclude(c, tx, part, err)
+		r.conclude(c, tx, part, err, own)
 	})
 	if err != nil {
 		return err

@@ -30,10 +30,11 @@ type queue[T, C any] struct {
 	stats       Stats
 }
 
+// refuses returns an error once it is closed and nobody is served any more, whose function could be what asks.
 func (q *queue[T, C]) refuses() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed {
+	if q.closed && !q.busy && q.inside == 0 {
 		return raceproof.ErrClosed
 	}
 	return nil
@@ -267,8 +268,8 @@ func (u *Updater[T, C]) Stats() Stats {
 	return u.queue.stats
 }
 
-// Close refuses all updates that come later, with raceproof.ErrClosed, also those in callers' transactions, and returns nil when
-// all who were there before are served. If the context ends first, those who still wait are refused as well, nothing of theirs
+// Close refuses all updates that come later, with raceproof.ErrClosed, and those in callers' transactions as soon as nobody is
+// served any more; and it returns nil when all who were there before are served. If the context ends first, those who still wait are refused as well, nothing of theirs
 // was applied, and Close returns the context's error and cause without waiting for those who are being served. So with a
 // context that has ended it refuses, and with one that does not end it drains. It can be called more than once. The DB stays
 // open.

@@ -51,12 +51,7 @@ func array(s *dialect.SQL, n int, integer func(int) any) {
 
 // updatesByArrays is updatesMany with an array for each column.
 func (t *Table[T]) updatesByArrays(rows []*heldRow[T]) *dialect.SQL {
-	var columns []int
-	for _, r := range rows {
-		columns = append(columns, t.written(r)...)
-	}
-	slices.Sort(columns)
-	columns = slices.Compact(columns)
+	columns := t.written(rows[0])
 	set, from := t.sql(), t.sql()
 	add := func(integer func(int) any) dialect.Fragment {
 		name := dialect.Fragment("v" + strconv.Itoa(len(from.Args())))

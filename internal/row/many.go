@@ -106,27 +106,48 @@ func (t *Table[T]) writeMany(ctx context.Context, q session.Querier, rows []*hel
 			changed = append(changed, r)
 		}
 	}
-	slices.SortFunc(changed, func(a, b *heldRow[T]) int { return a.key.Compare(b.key) })
-	update, atMost := func(rows []*heldRow[T]) *dialect.SQL { return t.updatesOne(rows[0]) }, 1
-	switch {
-	case !t.inOneStatement(len(changed)):
-	case t.asArrays(changed):
-		update, atMost = t.updatesByArrays, arrayAtMost
-	case t.simple(changed):
-		update, atMost = t.updatesMany, manyAtMost
-	}
-	for part := range slices.Chunk(changed, atMost) {
-		if err := t.change(ctx, q, update(part), len(part)); err != nil {
-			return err
+	for _, alike := range byColumns(changed) {
+		update, atMost := func(rows []*heldRow[T]) *dialect.SQL { return t.updatesOne(rows[0]) }, 1
+		switch {
+		case !t.inOneStatement(len(alike)):
+		case t.asArrays(alike):
+			update, atMost = t.updatesByArrays, arrayAtMost
+		case t.simple(alike):
+			update, atMost = t.updatesMany, manyAtMost
+		}
+		for part := range slices.Chunk(alike, atMost) {
+			if err := t.change(ctx, q, update(part), len(part)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// byColumns returns those together that were changed in the same columns, each in the order of the keys: what nobody has changed
+// is not written.
+func byColumns[T any](rows []*heldRow[T]) (alike [][]*heldRow[T]) {
+	slices.SortFunc(rows, func(a, b *heldRow[T]) int {
+		if order := slices.Compare(a.changed, b.changed); order != 0 {
+			return order
+		}
+		return a.key.Compare(b.key)
+	})
+	for len(rows) > 0 {
+		n := slices.IndexFunc(rows, func(r *heldRow[T]) bool { return !slices.Equal(r.changed, rows[0].changed) })
+		if n < 0 {
+			n = len(rows)
+		}
+		alike, rows = append(alike, rows[:n]), rows[n:]
+	}
+	return alike
 }
 
 // settleChanged says which columns are to be written: all that somebody has changed, also if it is as it was by now, because
 // each could have been refused; but nothing of a row that has no version and is as it was, which could not be counted.
 func (r *heldRow[T]) settleChanged() error {
 	r.changed = r.touched
+	slices.Sort(r.changed)
 	if r.table.Counter != "" {
 		return nil
 	}
@@ -192,16 +213,13 @@ func (t *Table[T]) simple(rows []*heldRow[T]) bool {
 	return true
 }
 
-// updatesMany is the UPDATE of several rows: each column has, by the key, the value that it has in the row, or keeps its own.
+// updatesMany is the UPDATE of several rows that were changed in the same columns: each has the value that belongs to the key.
 func (t *Table[T]) updatesMany(rows []*heldRow[T]) *dialect.SQL {
 	keys := make([]Key, len(rows))
-	var columns []int
 	for i, r := range rows {
 		keys[i] = r.key
-		columns = append(columns, t.written(r)...)
 	}
-	slices.Sort(columns)
-	columns = slices.Compact(columns)
+	columns := t.written(rows[0])
 	u := Update{Set: t.sql(), Where: t.sql()}
 	for i, column := range columns {
 		if i > 0 {
@@ -233,7 +251,11 @@ func (t *Table[T]) byKey(s *dialect.SQL, rows []*heldRow[T], value func(*dialect
 		s.Add(" WHEN ")
 		t.bind(s, t.Key[0], r.key[0])
 		s.Add(" THEN ")
-		value(s, r)
+		if i < len(rows) {
+			value(s, r)
+		} else {
+			s.Value(nil) // the last key was there already
+		}
 	}
 	s.Add(" END")
 }

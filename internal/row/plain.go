@@ -34,8 +34,8 @@ type plainColumn struct {
 	merges bool // not only read
 }
 
-// Plain returns which columns are plain. What the catalogue says is asked again after a second. In a transaction nothing is
-// plain: it can have changed the table, or see it as it was.
+// Plain returns which columns are plain. What the catalogue says is asked again after a second; nothing is plain
+// meanwhile for others. In a transaction nothing is plain: it can have changed the table, or see it as it was.
 func (t *Table[T]) Plain(ctx context.Context) (*Plain, error) {
 	if t.Pool.InTransaction(ctx) {
 		return nil, nil
@@ -43,13 +43,10 @@ func (t *Table[T]) Plain(ctx context.Context) (*Plain, error) {
 	if p := t.knownPlain(); p != nil {
 		return p, nil
 	}
-	if !t.asking.Lock(ctx) {
-		return nil, session.Ended(ctx)
+	if !t.asking.TryLock() {
+		return nil, nil // somebody else asks; his question can be one that is not answered
 	}
 	defer t.asking.Unlock()
-	if p := t.knownPlain(); p != nil {
-		return p, nil
-	}
 	p, err := t.askPlain(ctx)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/raceproof/raceproof/internal/dialect"
 )
@@ -18,9 +19,14 @@ type Part struct {
 	// Bare: what is done in the part takes itself back if it fails. Else the part is a savepoint from its first statement on.
 	Bare bool
 
-	hooks  hooks
-	sent   bool
-	barred bool
+	// Round ends when the transaction is given up: then no statement of the part's caller is waited for.
+	Round context.Context
+
+	hooks   hooks
+	opening sync.Mutex // held while the first statement is made ready for, and by whoever ends the part
+	sent    bool       // guarded by it
+	barred  bool       // guarded by the transaction's
+	cuts    []func()   // undo what Round does to contexts
 }
 
 // Part calls f at a level of its own. If f fails, panics or ends its goroutine, or if its context has ended, what was sent
@@ -34,7 +40,12 @@ func (t *Tx) Part(ctx context.Context, p *Part, f func(context.Context, *Tx) err
 	inner := &Tx{transaction: t.transaction, outer: t, depth: t.depth + 1, deadline: t.deadline, part: p}
 	t.top = inner
 	t.mu.Unlock()
-	defer func() { p.hooks = inner.takeHooks() }()
+	defer func() {
+		p.hooks = inner.takeHooks()
+		for _, stop := range p.cuts {
+			stop()
+		}
+	}()
 	if p.Bare {
 		return inner.bare(ctx, f)
 	}
@@ -57,30 +68,60 @@ func (t *Tx) bare(ctx context.Context, f func(context.Context, *Tx) error) (err 
 	return err
 }
 
-// Sent tells whether f has sent anything.
+// Sent tells whether f has sent anything. It is for when the part is over.
 func (p *Part) Sent() bool { return p.sent }
 
-// Barred tells whether f has wanted to send a statement that could have committed what others have done in the transaction. It
-// was not sent, and f has to be called in a transaction of its own. Unless the part is Bare, what was sent in it is taken back.
+// Barred tells whether f has to be called in a transaction of its own: it has wanted to send a statement that could have
+// committed what others have done in this one, and was not sent; or something was refused that in a transaction of its own
+// would have been waited for longer. Unless the part is Bare, what was sent in it is taken back.
 func (p *Part) Barred() bool { return p.barred }
 
-// bar refuses a caller's statement inside a part that is not plainly one that reads or writes rows.
-func (t *Tx) bar(query string) error {
+// inPart returns the part that a level belongs to, or nil.
+func (t *Tx) inPart() *Part {
 	for level := t; level != nil; level = level.outer {
-		if level.part != nil && !plain(query) {
-			level.part.barred = true
-			return errBarred
+		if level.part != nil {
+			return level.part
 		}
 	}
 	return nil
+}
+
+// shared looks at a caller's statement that may be inside a part: it must plainly be one that reads or writes rows, and is cut off
+// when the transaction is given up.
+func (t *Tx) shared(ctx context.Context, query string) (context.Context, error) {
+	p := t.inPart()
+	if p == nil {
+		return ctx, nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !plain(query) {
+		p.barred = true
+		return ctx, errBarred
+	}
+	if p.Round == nil {
+		return ctx, nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(p.Round, cancel)
+	p.cuts = append(p.cuts, func() {
+		stop()
+		cancel()
+	})
+	return ctx, nil
 }
 
 var errBarred = errors.New("raceproof: a transaction that several share takes no such statement")
 
 // beginPart makes the level of a part what it has to be for a statement to be sent at it.
 func (t *Tx) beginPart(ctx context.Context) error {
+	if t.part == nil {
+		return nil
+	}
+	t.part.opening.Lock()
+	defer t.part.opening.Unlock()
 	t.mu.Lock()
-	if t.part == nil || t.part.sent || t.top != t || t.done || t.over != nil {
+	if t.part.sent || t.top != t || t.done || t.over != nil {
 		t.mu.Unlock()
 		return nil // or it is said by usable
 	}
@@ -112,6 +153,8 @@ func (t *Tx) reopen(ctx context.Context, inner *Tx) error {
 
 // endPart makes what was done in a part a piece of the transaction.
 func (t *Tx) endPart(ctx context.Context) error {
+	t.part.opening.Lock()
+	defer t.part.opening.Unlock()
 	if t.part.barred && !t.part.Bare {
 		return errBarred
 	}
@@ -130,6 +173,8 @@ func (t *Tx) endPart(ctx context.Context) error {
 
 // undoPart takes back what was done in a part.
 func (t *Tx) undoPart(ctx context.Context) {
+	t.part.opening.Lock()
+	defer t.part.opening.Unlock()
 	if t.part.sent && !t.part.Bare {
 		t.rollbackToSavepoint(ctx)
 		return

@@ -65,6 +65,9 @@ func (t *transaction) addRefusal(err error) {
 		t.noted = t.noted[1:]
 	}
 	t.noted = append(t.noted, err)
+	if p := t.top.inPart(); p != nil {
+		p.barred = true // in a transaction of its own it would have been waited for longer, or made again
+	}
 }
 
 // Refuse remembers that something was refused in the transaction because somebody else has changed what it has read: if

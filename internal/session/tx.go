@@ -251,11 +251,12 @@ func (t *Tx) Columns(ctx context.Context, s dialect.Statement) ([]string, error)
 }
 
 // lend runs one statement of a caller's.
-func lend[R any](ctx context.Context, t *Tx, query string, args []any, statement func(*Conn, []any) (R, error)) (result R, err error) {
-	if args, err = settle(args); err != nil {
+func lend[R any](ctx context.Context, t *Tx, query string, args []any, statement func(context.Context, *Conn, []any) (R, error)) (result R, err error) {
+	ctx, err = t.shared(ctx, query)
+	if err != nil {
 		return result, err
 	}
-	if err = t.bar(query); err != nil {
+	if args, err = settle(args); err != nil {
 		return result, err
 	}
 	return guarded(ctx, t, func(c *Conn) (R, error) {
@@ -268,7 +269,7 @@ func lend[R any](ctx context.Context, t *Tx, query string, args []any, statement
 		if !plain(query) {
 			t.doubtful, t.strange = true, true
 		}
-		result, err := statement(c, args)
+		result, err := statement(ctx, c, args)
 		if err != nil {
 			err = c.failed(ctx, err)
 		}
@@ -277,12 +278,12 @@ func lend[R any](ctx context.Context, t *Tx, query string, args []any, statement
 }
 
 // lendRows is lend for a query, whose rows can have errors that only the caller sees.
-func lendRows[R any](ctx context.Context, t *Tx, query string, args []any, statement func(*Conn, []any) (R, error)) (R, error) {
-	return lend(ctx, t, query, args, func(c *Conn, args []any) (R, error) {
+func lendRows[R any](ctx context.Context, t *Tx, query string, args []any, statement func(context.Context, *Conn, []any) (R, error)) (R, error) {
+	return lend(ctx, t, query, args, func(ctx context.Context, c *Conn, args []any) (R, error) {
 		if c.pool.dialect.QueriesEnd {
 			t.doubtful = true
 		}
-		return statement(c, args)
+		return statement(ctx, c, args)
 	})
 }
 
@@ -321,7 +322,7 @@ func firstWord(query string) string {
 
 // QueryContext runs a caller's query in the transaction.
 func (t *Tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return lendRows(ctx, t, query, args, func(c *Conn, args []any) (*sql.Rows, error) {
+	return lendRows(ctx, t, query, args, func(ctx context.Context, c *Conn, args []any) (*sql.Rows, error) {
 		defer c.attend(ctx)()
 		rows, err := c.Conn.QueryContext(ctx, query, args...)
 		if err == nil {
@@ -333,7 +334,7 @@ func (t *Tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.
 
 // QueryxContext runs a caller's query in the transaction.
 func (t *Tx) QueryxContext(ctx context.Context, query string, args ...any) (*sqlx.Rows, error) {
-	return lendRows(ctx, t, query, args, func(c *Conn, args []any) (*sqlx.Rows, error) {
+	return lendRows(ctx, t, query, args, func(ctx context.Context, c *Conn, args []any) (*sqlx.Rows, error) {
 		defer c.attend(ctx)()
 		rows, err := c.Conn.QueryxContext(ctx, query, args...)
 		if err == nil {
@@ -421,7 +422,7 @@ var errReading = errors.New("raceproof: rows of an earlier query are still open 
 
 // QueryRowxContext runs a caller's query in the transaction.
 func (t *Tx) QueryRowxContext(ctx context.Context, query string, args ...any) *sqlx.Row {
-	row, err := lendRows(ctx, t, query, args, func(c *Conn, args []any) (*sqlx.Row, error) {
+	row, err := lendRows(ctx, t, query, args, func(ctx context.Context, c *Conn, args []any) (*sqlx.Row, error) {
 		defer c.attend(ctx)()
 		row := c.Conn.QueryRowxContext(ctx, query, args...)
 		t.noteAsIs(row.Err(), false) // as the caller will see it
@@ -437,7 +438,7 @@ func (t *Tx) QueryRowxContext(ctx context.Context, query string, args ...any) *s
 
 // ExecContext runs a caller's statement in the transaction.
 func (t *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return lend(ctx, t, query, args, func(c *Conn, args []any) (sql.Result, error) {
+	return lend(ctx, t, query, args, func(ctx context.Context, c *Conn, args []any) (sql.Result, error) {
 		defer c.attend(ctx)()
 		return c.Conn.ExecContext(ctx, query, args...)
 	})
