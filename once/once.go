@@ -23,6 +23,7 @@ import (
 	"fmt"
 
 	"github.com/raceproof/raceproof"
+	"github.com/raceproof/raceproof/internal/row"
 	"github.com/raceproof/raceproof/internal/session"
 )
 
@@ -44,6 +45,7 @@ type Option func(*options)
 type options struct {
 	payload  any
 	payloads bool
+	doubt    *row.Doubt
 }
 
 // Payload is what the key stands for, such as the body of a request. Its JSON is hashed and stored with the key, and a
@@ -141,9 +143,9 @@ type work struct {
 	found       func(stored []byte) error
 
 	attempts int
-	pending  error   // ErrCommitUnknown of an attempt of which it is not known yet what has become of it
-	failed   bool    // the last attempt's error is f's
-	answer   *answer // what was found with the key, which nothing that happens later makes untrue
+	pending  *row.Doubt // ErrCommitUnknown of an attempt of which it is not known yet what has become of it
+	failed   bool       // the last attempt's error is f's
+	answer   *answer    // what was found with the key, which nothing that happens later makes untrue
 }
 
 // An answer is what a call comes to whose key was there.
@@ -155,6 +157,9 @@ func (w *work) check(o options) error {
 	}
 	if len(w.key) == 0 || len(w.key) > MaxKey {
 		return fmt.Errorf("%w: it has %d", ErrKey, len(w.key))
+	}
+	if w.pending = o.doubt; w.pending == nil {
+		w.pending = &row.Doubt{}
 	}
 	w.fingerprint = []byte{}
 	if o.payloads {
@@ -181,13 +186,13 @@ func (w *work) do(ctx context.Context) error {
 		case err == nil || w.failed:
 			return session.Final, err
 		case errors.Is(err, raceproof.ErrCommitUnknown):
-			w.pending = err
+			w.pending.Err = err
 			return session.Again, err
-		case w.pending == nil:
+		case w.pending.Err == nil:
 			return session.Final, err
 		}
 		// The database cannot be asked, because it is being started again for example.
-		err = fmt.Errorf("%w; and then: %w", w.pending, err)
+		err = fmt.Errorf("%w; and then: %w", w.pending.Err, err)
 		if errors.Is(err, raceproof.ErrClosed) || w.db.Pool().Closed() || ctx.Done() == nil && w.attempts >= resolveAtMost {
 			return session.Final, w.giveUp(0, err, nil)
 		}
@@ -250,7 +255,7 @@ func (w *work) insert(ctx context.Context, tx *session.Tx) (inserted bool, err e
 		n, err := tx.Change(ctx, insertion)
 		switch {
 		case err == nil && n == 1:
-			w.pending = nil
+			w.pending.Err = nil
 			return true, nil
 		case err != nil && !d.IsDuplicate(err):
 			return false, w.about(err)
@@ -266,7 +271,7 @@ func (w *work) insert(ctx context.Context, tx *session.Tx) (inserted bool, err e
 		case stored == nil:
 			return false, w.about(errHalf)
 		case !bytes.Equal(fingerprint, w.fingerprint):
-			err = ErrKeyReused
+			w.pending.Err, err = nil, ErrKeyReused
 		default:
 			err = w.found(stored)
 		}

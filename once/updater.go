@@ -76,22 +76,31 @@ func (u *Updater[T, C]) Table() string {
 // Grouping is for package serial, which alone can name its type. Each update is made by the updater itself; with a key that
 // the context is given before it is known who makes it, it can be made again if a COMMIT's answer is lost.
 func (u *Updater[T, C]) Grouping() (*row.Grouping[T, C], error) {
-	return &row.Grouping[T, C]{Once: func(ctx context.Context) (update, hooks context.Context) {
-		if given, _ := ctx.Value(keyOfContext{}).(*string); given != nil {
-			return ctx, context.WithValue(ctx, keyOfContext{}, (*string)(nil))
+	return &row.Grouping[T, C]{Once: func(ctx context.Context) (update, hooks context.Context, doubt *row.Doubt) {
+		ours := &given{doubt: &row.Doubt{}}
+		if callers, _ := ctx.Value(keyOfContext{}).(*given); callers != nil {
+			ours.key, hooks = callers.key, context.WithValue(ctx, keyOfContext{}, (*given)(nil))
+		} else {
+			ours.key, hooks = rand.Text(), ctx
 		}
-		return WithKey(ctx, rand.Text()), ctx
+		return context.WithValue(ctx, keyOfContext{}, ours), hooks, ours.doubt
 	}}, nil
 }
 
 type keyOfContext struct{}
+
+// given is what comes with a context.
+type given struct {
+	key   string
+	doubt *row.Doubt // of who has tried to make the update before; can be nil
+}
 
 // WithKey returns a context with which a wrapped updater's Update is made once for the key, whoever calls it, and however
 // often, in any process: the first call makes the update, later ones return the row as it was after that. A key is for one
 // update: give each that a request makes another one, or put them together into one Do. It is only for Update itself: the
 // context that the change is given does not have it. See [Do] for what keys are.
 func WithKey(ctx context.Context, key string) context.Context {
-	return context.WithValue(ctx, keyOfContext{}, &key)
+	return context.WithValue(ctx, keyOfContext{}, &given{key: key})
 }
 
 // Update makes the update, or returns the row as it was after the update that was made with the context's key.
@@ -112,12 +121,12 @@ func (u *Updater[T, C]) Update(ctx context.Context, key any, change C) (row T, e
 	}
 	var ours string
 	var opts []Option
-	given, _ := ctx.Value(keyOfContext{}).(*string)
+	with, _ := ctx.Value(keyOfContext{}).(*given)
 	switch {
-	case given != nil:
-		ours = *given
-		ctx = context.WithValue(ctx, keyOfContext{}, (*string)(nil))
-		opts = append(opts, Payload(payloadOf(u.of, key, change)))
+	case with != nil:
+		ours = with.key
+		ctx = context.WithValue(ctx, keyOfContext{}, (*given)(nil))
+		opts = append(opts, Payload(payloadOf(u.of, key, change)), func(o *options) { o.doubt = with.doubt })
 	case u.db.Pool().InTransaction(ctx):
 		return u.updater.Update(ctx, key, change)
 	default:

@@ -23,6 +23,7 @@ type caller[T, C any] struct {
 	id     session.KeyID
 	change C
 	bytes  int
+	doubt  *row.Doubt // of a round whose COMMIT's answer was lost; nil if an update is not made again after that
 
 	before, behind *caller[T, C] // in the queue
 	queued         bool
@@ -66,7 +67,7 @@ func (u *Updater[T, C]) enter(ctx context.Context, key any, change C) (*caller[T
 	c := &caller[T, C]{ctx: ctx, hooks: ctx, key: key, change: change, wake: make(chan order, 1)}
 	g := u.grouping
 	if g.Once != nil {
-		c.ctx, c.hooks = g.Once(ctx)
+		c.ctx, c.hooks, c.doubt = g.Once(ctx)
 	}
 	c.bytes = int(unsafe.Sizeof(*c))
 	groupable := ctx.Err() == nil && (g.Func == nil || g.Func(change) != nil)

@@ -162,14 +162,16 @@ func (r *round[T, C]) transact(f func(context.Context, *session.Tx) error) error
 	})
 }
 
-// unanswered tells those who have had their part that it is not known what has become of it. Those who were to be told an error
-// have changed nothing, and what they were based on is in doubt.
+// unanswered tells those who have had their part that it is not known what has become of it, or notes it for those who find
+// out. Those who were to be told an error have changed nothing, and what they were based on is in doubt.
 func (r *round[T, C]) unanswered(err error) {
-	if r.grouping.Once != nil {
-		return
-	}
 	for _, c := range r.done {
-		if c.err == nil && c.state.CompareAndSwap(entered, settling) {
+		switch {
+		case c.err != nil || !c.state.CompareAndSwap(entered, settling):
+		case c.doubt != nil:
+			c.doubt.Err, c.end = r.about(c.key, err), nil
+			c.state.Store(entered)
+		default:
 			c.value, c.err, c.after = *new(T), r.about(c.key, err), nil
 			c.order(served)
 		}

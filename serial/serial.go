@@ -155,7 +155,11 @@ func (u *Updater[T, C]) Update(ctx context.Context, key any, change C) (T, error
 		return none, u.about(key, err)
 	}
 	defer u.queue.exit()
-	return u.await(c)
+	value, err := u.await(c)
+	if err != nil && c.doubt != nil && c.doubt.Err != nil && !errors.Is(err, raceproof.ErrCommitUnknown) {
+		err = fmt.Errorf("%w; and then: %w", c.doubt.Err, err)
+	}
+	return value, err
 }
 
 // inside is the context of a function that a group waits for, though it is in no transaction: with it updates must not wait for

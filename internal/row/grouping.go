@@ -23,10 +23,13 @@ type Grouping[T, C any] struct {
 	Evaluate func(c C, row reflect.Value, integer func(column int) bool) (applied, refused bool)
 	Size     func(C) int
 
-	// Once returns the context with which an update can be made any number of times, and is made once, and that which its hooks
-	// are called with. nil: it cannot.
-	Once func(context.Context) (update, hooks context.Context)
+	// Once returns the context with which an update can be made any number of times, and is made once, that which its hooks
+	// are called with, and what is in doubt of it. nil: it cannot.
+	Once func(context.Context) (update, hooks context.Context, doubt *Doubt)
 }
+
+// A Doubt is of an update that may have been made: Err says why that is not known, and is nil as soon as it is.
+type Doubt struct{ Err error }
 
 // Locks are how the rows of a group are locked, such that callers of one do not wait for long because somebody holds another.
 type Locks struct {
