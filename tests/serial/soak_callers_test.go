@@ -91,6 +91,7 @@ type soakCall struct {
 	committed, undone atomic.Int64
 
 	result   soakRow
+	unknown  bool // when it was asked for before
 	err      error
 	panicked any
 	ended    bool // its goroutine
@@ -123,6 +124,7 @@ func (c *soakCaller) run() {
 			if !call.keyed || !errors.Is(call.err, raceproof.ErrCommitUnknown) {
 				break
 			}
+			call.unknown = true
 			cancel() // with its key it can be asked again
 			ctx, cancel = context.WithTimeout(once.WithKey(c.Context(), fmt.Sprint(call.id)), soakPatience)
 			call.cancel, call.whenCalled, call.soon = cancel, false, 0
@@ -307,10 +309,13 @@ func (c *soakCall) change() dbatomic.Change {
 	return dbatomic.Set("n", -1)
 }
 
+func (c *soakCall) String() string {
+	return fmt.Sprintf("%s of %s, kind %d, id %d, it was told: %v", c.by.name, c.by.table, c.kind, c.id, c.err)
+}
+
 // told holds what a caller was told against what he has asked for.
 func (c *soakCaller) told(call *soakCall) {
-	unknown := errors.Is(call.err, raceproof.ErrCommitUnknown)
-	about := fmt.Sprintf("%s of %s, kind %d, id %d: %v", call.by.name, call.by.table, call.kind, call.id, call.err)
+	unknown, about := errors.Is(call.err, raceproof.ErrCommitUnknown), call.String()
 	assert.True(c, call.panicked == nil || call.kind == soakPanics && call.panicked == errSoak, "%s: panicked: %v", about, call.panicked)
 	assert.True(c, !call.ended || call.panicked != nil || call.kind == soakExits, about)
 	if call.err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"runtime"
 	"strings"
@@ -118,6 +119,9 @@ func (s *soak) prepare() {
 // begin starts two processes.
 func (s *soak) begin() {
 	o := databases.Options{}
+	if s.fresh.Kind == servers.Postgres { // which takes a second to find a deadlock
+		o.Parameters = url.Values{"deadlock_timeout": {"50ms"}}
+	}
 	if s.fresh.Kind != "" {
 		protocol := faultproxy.PostgreSQL
 		if s.fresh.Kind == servers.MariaDB {
@@ -157,7 +161,7 @@ func (s *soak) run() {
 			for ctx.Err() == nil {
 				disturb(r)
 				select {
-				case <-time.After(20*time.Millisecond + time.Duration(r.Int64N(int64(300*time.Millisecond)))):
+				case <-time.After(50*time.Millisecond + time.Duration(r.Int64N(int64(400*time.Millisecond)))):
 				case <-ctx.Done():
 				}
 			}
@@ -200,9 +204,11 @@ func (s *soak) cut(r *rand.Rand) {
 		func(text string) bool { return strings.HasPrefix(text, "INSERT INTO ") },
 	}
 	actions := []faultproxy.Action{
-		faultproxy.Drop(), faultproxy.Cut(), faultproxy.Drop(), faultproxy.Cut(),
-		faultproxy.Delay(time.Duration(r.Int64N(int64(200 * time.Millisecond)))),
-		faultproxy.Withhold(),
+		faultproxy.Drop(), faultproxy.Cut(), faultproxy.Drop(), faultproxy.Cut(), faultproxy.Drop(), faultproxy.Cut(),
+		faultproxy.Delay(time.Duration(r.Int64N(int64(100 * time.Millisecond)))),
+	}
+	if r.IntN(50) == 0 { // until those who wait for it have given up
+		actions = []faultproxy.Action{faultproxy.Withhold()}
 	}
 	s.rules = append(s.rules, s.proxy.On(places[r.IntN(len(places))], 1, actions[r.IntN(len(actions))]))
 }
