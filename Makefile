@@ -48,9 +48,9 @@ fuzz:
 
 ## torture: what takes too long for every change
 torture: fuzz
-	go test -race -count=20 . ./internal/... ./lock ./atomic ./optimistic ./lease
+	go test -race -count=20 . ./internal/... ./lock ./atomic ./optimistic ./lease ./serial
 	@set -e; cd tests; bin=$$(mktemp -d); trap 'rm -rf $$bin' EXIT; go build -o $$bin ./cmd/withservers; \
-	RACEPROOF_REQUIRE=postgres,mariadb RACEPROOF_TORTURE=1 $$bin/withservers go test -race -count=1 -timeout 2h -v ./once ./racetest ./lease
+	RACEPROOF_REQUIRE=postgres,mariadb RACEPROOF_TORTURE=1 $$bin/withservers go test -race -count=1 -timeout 2h -v ./once ./racetest ./lease ./serial
 
 ## bench: measures against other ways to write the same, and puts the table into bench/README.md
 bench:
