@@ -121,7 +121,7 @@ func (h *soakHistory) judge(s *soak, name string) {
 			assert.Zero(s, by, "%s: a change was lost, or made twice, before version %d", name, step.version)
 		case gap == 1:
 			i := slices.Index(h.unknown, by)
-			if assert.GreaterOrEqual(s, i, 0, "%s: nobody can have made version %d, which added %d", name, step.version-1, by) {
+			if assert.GreaterOrEqual(s, i, 0, "%s: nobody can have made version %d, which added %d: %v", name, step.version-1, by, s.who(by)) {
 				h.unknown = slices.Delete(h.unknown, i, i+1)
 				missing--
 			}
@@ -129,6 +129,18 @@ func (h *soakHistory) judge(s *soak, name string) {
 		n, version = step.n, step.version
 	}
 	assert.LessOrEqual(s, missing, int64(len(h.unknown)), "%s: changes that nobody can have made", name)
+}
+
+// who returns the calls that were to add so much.
+func (s *soak) who(delta int64) (calls []*soakCall) {
+	for _, c := range s.callers {
+		for _, call := range c.calls {
+			if call.delta == delta || call.otherDelta == delta {
+				calls = append(calls, call)
+			}
+		}
+	}
+	return calls
 }
 
 // judgeAudit finds each line once that must be there, and none that must not.
