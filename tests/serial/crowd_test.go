@@ -1,0 +1,109 @@
+package serial_test
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/raceproof/raceproof/tests/verdicts/world"
+)
+
+// A crowd is of callers who queue.
+type crowd struct{ sync.WaitGroup }
+
+// queue starts a caller, and returns when he waits.
+func (c *crowd) queue(t *testing.T, hot served, call func()) {
+	t.Helper()
+	waiting := hot.Stats().Waiting
+	c.Go(call)
+	world.Until(t, "he waits", func() bool { return hot.Stats().Waiting == waiting+1 })
+}
+
+// since returns how many groups were made, and for how many callers, since before.
+func since(hot served, groups, grouped uint64) (moreGroups, moreGrouped int) {
+	s := hot.Stats()
+	return int(s.Groups - groups), int(s.Grouped - grouped)
+}
+
+// together queues callers, has them served in one group, and fails the test if they were not.
+func together[T any](t *testing.T, p pattern[T], calls ...func()) {
+	t.Helper()
+	open := gate(t, p)
+	before := p.Stats()
+	var c crowd
+	for _, call := range calls {
+		c.queue(t, p, call)
+	}
+	open()
+	c.Wait()
+	groups, grouped := since(p, before.Groups, before.Grouped)
+	if groups != 2 || grouped != 2+len(calls) {
+		t.Errorf("%s: %d groups have served %d callers, want one of 2 and one of %d", p.name, groups, grouped, len(calls))
+	}
+}
+
+// A slowContext does not say whether it has ended when it is asked for the nth time, until it may.
+type slowContext struct {
+	context.Context
+	n     int32
+	asked atomic.Int32
+	stops func()
+}
+
+func (c *slowContext) Err() error {
+	if c.asked.Add(1) == c.n {
+		c.stops()
+	}
+	return c.Context.Err()
+}
+
+// gate has a group at work until it is opened, so that whoever comes meanwhile waits, and is then served together with all who
+// do. It opens itself at the end of the test.
+func gate[T any](t *testing.T, p pattern[T]) (open func()) {
+	t.Helper()
+	for range 100 {
+		open, closed := tryGate(t, p)
+		if closed {
+			open = sync.OnceFunc(open)
+			t.Cleanup(open)
+			return open
+		}
+		open()
+	}
+	require.Fail(t, "no group comes about")
+	return nil
+}
+
+// tryGate can fail: those who are to make up the group can be too late for each other.
+func tryGate[T any](t *testing.T, p pattern[T]) (open func(), closed bool) {
+	t.Helper()
+	alone := p.Stats().Alone
+	var callers crowd
+	lone, entered, hold := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	inside := make(chan struct{}, 4)
+	update := func(key int, n int32, stops func()) {
+		callers.Go(func() {
+			_, err := p.Update(&slowContext{Context: minute(t), n: n, stops: stops}, key, noted[T]())
+			assert.NoError(t, err)
+			inside <- struct{}{}
+		})
+	}
+	update(loneKey, 1, func() { close(entered); <-lone })
+	<-entered
+	for range 2 { // they are asked first when they come, and then when it is their turn
+		update(gateKey, 2, func() { inside <- struct{}{}; <-hold })
+	}
+	for p.Stats().Waiting < 2 && p.Stats().Alone == alone+1 && len(inside) == 0 {
+		runtime.Gosched()
+	}
+	close(lone)
+	<-inside // the lone one, or one who has overtaken him
+	<-inside
+	stats := p.Stats()
+	return func() { close(hold); callers.Wait() }, stats.Alone == alone+1 && stats.Waiting == 0
+}
