@@ -2,10 +2,10 @@ package serial_test
 
 import (
 	"context"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -84,26 +84,33 @@ func tryGate[T any](t *testing.T, p pattern[T]) (open func(), closed bool) {
 	t.Helper()
 	alone := p.Stats().Alone
 	var callers crowd
-	lone, entered, hold := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	inside := make(chan struct{}, 4)
+	lone, entered, hold, left := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
+	inside := make(chan struct{}, 2)
 	update := func(key int, n int32, stops func()) {
-		callers.Go(func() {
-			_, err := p.Update(&slowContext{Context: minute(t), n: n, stops: stops}, key, noted[T]())
-			assert.NoError(t, err)
-			inside <- struct{}{}
-		})
+		_, err := p.Update(&slowContext{Context: minute(t), n: n, stops: stops}, key, noted[T]())
+		assert.NoError(t, err)
 	}
-	update(loneKey, 1, func() { close(entered); <-lone })
+	callers.Go(func() { update(loneKey, 1, func() { close(entered); <-lone }); close(left) })
 	<-entered
-	for range 2 { // they are asked first when they come, and then when it is their turn
-		update(gateKey, 2, func() { inside <- struct{}{}; <-hold })
+	open = func() { close(hold); callers.Wait() }
+	if p.Stats().Alone == alone { // others are still at work
+		close(lone)
+		return open, false
 	}
-	for p.Stats().Waiting < 2 && p.Stats().Alone == alone+1 && len(inside) == 0 {
-		runtime.Gosched()
+	for range 2 { // they are asked first when they come, and then when it is their turn
+		callers.Go(func() { update(gateKey, 2, func() { inside <- struct{}{}; <-hold }) })
+	}
+	both := false
+	for !both && p.Stats().Alone == alone+1 && len(inside) == 0 {
+		time.Sleep(50 * time.Microsecond)
+		both = p.Stats().Waiting == 2
 	}
 	close(lone)
-	<-inside // the lone one, or one who has overtaken him
 	<-inside
-	stats := p.Stats()
-	return func() { close(hold); callers.Wait() }, stats.Alone == alone+1 && stats.Waiting == 0
+	select {
+	case <-left:
+	case <-time.After(time.Second): // somebody has overtaken him, and is in his way
+		return open, false
+	}
+	return open, both && p.Stats().Alone == alone+1 && p.Stats().Waiting == 0
 }
