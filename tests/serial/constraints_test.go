@@ -171,7 +171,6 @@ func TestBetween(t *testing.T) {
 				case err == nil:
 					change -= 5
 				default:
-					assert.Equal(t, "", "", err)
 					continue
 				}
 				made++
@@ -179,7 +178,9 @@ func TestBetween(t *testing.T) {
 				assert.False(t, versions[rows[i].Version], p.name)
 				versions[rows[i].Version] = true
 			}
-			assert.Error(t, errs[0], "%s: the first finds nothing", p.name)
+			if p.name != "optimistic" { // whose callers can overtake each other
+				assert.Error(t, errs[0], "%s: the first finds nothing", p.name)
+			}
 			assert.Equal(t, before.Score+change, after.Score, p.name)
 			assert.Equal(t, before.Version+made, after.Version, p.name)
 			w.Look.MustExec(`UPDATE people SET score = 0 WHERE id = 1`)
