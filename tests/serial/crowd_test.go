@@ -24,13 +24,19 @@ func (c *crowd) queue(t *testing.T, hot served, call func()) {
 	world.Until(t, "he waits", func() bool { return hot.Stats().Waiting == waiting+1 })
 }
 
-// since returns how many groups were made, and for how many callers, since before.
-func since(hot served, groups, grouped uint64) (moreGroups, moreGrouped int) {
-	s := hot.Stats()
-	return int(s.Groups - groups), int(s.Grouped - grouped)
+// serve queues callers, and has them served after that.
+func serve[T any](t *testing.T, p pattern[T], calls ...func()) {
+	t.Helper()
+	open := gate(t, p)
+	var c crowd
+	for _, call := range calls {
+		c.queue(t, p, call)
+	}
+	open()
+	c.Wait()
 }
 
-// together queues callers, has them served in one group, and fails the test if they were not.
+// together is serve, and fails the test if they were not all served in one group.
 func together[T any](t *testing.T, p pattern[T], calls ...func()) {
 	t.Helper()
 	open := gate(t, p)
@@ -41,8 +47,8 @@ func together[T any](t *testing.T, p pattern[T], calls ...func()) {
 	}
 	open()
 	c.Wait()
-	groups, grouped := since(p, before.Groups, before.Grouped)
-	if groups != 2 || grouped != 2+len(calls) {
+	groups, grouped := p.Stats().Groups-before.Groups, p.Stats().Grouped-before.Grouped
+	if groups != 2 || grouped != uint64(2+len(calls)) {
 		t.Errorf("%s: %d groups have served %d callers, want one of 2 and one of %d", p.name, groups, grouped, len(calls))
 	}
 }

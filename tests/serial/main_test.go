@@ -76,6 +76,18 @@ var setup = []string{
 func everywhere(databases.Database) bool  { return true }
 func onServers(d databases.Database) bool { return d.Kind != "" }
 
+func isClosed(err error) bool { return errors.Is(err, raceproof.ErrClosed) }
+
+// prepare makes a world with the tables.
+func prepare(t *testing.T, d databases.Database) *world.World {
+	t.Helper()
+	w := world.New(t, d, databases.Options{})
+	for _, statement := range setup {
+		w.Look.MustExec(statement)
+	}
+	return w
+}
+
 // each runs a test on databases, each with a world of its own, and fails it if it leaves a connection in use.
 func each(t *testing.T, on func(databases.Database) bool, test func(*testing.T, *world.World)) {
 	t.Helper()
@@ -85,10 +97,7 @@ func each(t *testing.T, on func(databases.Database) bool, test func(*testing.T, 
 		}
 		t.Run(d.Name, func(t *testing.T) {
 			t.Parallel()
-			w := world.New(t, d, databases.Options{})
-			for _, statement := range setup {
-				w.Look.MustExec(statement)
-			}
+			w := prepare(t, d)
 			test(t, w)
 			w.Idle(w.Pool)
 			assert.Zero(t, w.DB.Pool().Waiting(), "nobody is left in a queue")

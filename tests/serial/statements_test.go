@@ -103,7 +103,7 @@ func TestOwnRowByStatement(t *testing.T) {
 		_, want := p.bare.Update(minute(t), 1, own)
 		require.ErrorIs(t, want, raceproof.ErrConflict)
 		add := func(_ context.Context, r *Tally) error { r.N++; return nil }
-		together(t, p,
+		serve(t, p,
 			of(t, p, 1, add),
 			func() {
 				_, err := p.Update(minute(t), 1, own)
