@@ -28,6 +28,9 @@ func TestHeldElsewhere(t *testing.T) {
 	each(t, onServers, func(t *testing.T, w *world.World) {
 		for _, p := range patterns(w, tallies) {
 			for _, alone := range []bool{false, true} { // who wants the row that is held finds nobody ahead, or waits with others
+				if alone && p.name != "lock" {
+					continue
+				}
 				before := []int64{0, tally(t, w, 1).N, tally(t, w, 2).N}
 				open := func() {}
 				if !alone {
@@ -37,11 +40,13 @@ func TestHeldElsewhere(t *testing.T) {
 				var patient, short, others crowd
 				wants := func() { _, err := p.Update(minute(t), 1, plus(1)); assert.NoError(t, err, p.name) }
 				leaves := func() {
-					ctx, cancel := context.WithTimeout(minute(t), 3*time.Second)
+					ctx, cancel := context.WithTimeout(minute(t), 1500*time.Millisecond)
 					defer cancel()
 					_, err := p.Update(ctx, 1, plus(1))
-					assert.ErrorIs(t, err, raceproof.ErrLocked, p.name)
 					assert.ErrorIs(t, err, context.DeadlineExceeded, p.name)
+					if p.name != "atomic" { // whose statement is a transaction of its own, if it is alone
+						assert.NotErrorIs(t, err, raceproof.ErrCommitUnknown, p.name)
+					}
 				}
 				start := time.Now()
 				for i := range 8 {
@@ -49,13 +54,17 @@ func TestHeldElsewhere(t *testing.T) {
 						_, err := p.Update(minute(t), 2, plus(1))
 						assert.NoError(t, err, p.name)
 					}
+					into := &others
 					switch i {
 					case 0, 4:
-						patient.Go(wants)
+						into, call = &patient, wants
 					case 2:
-						short.Go(leaves)
-					default:
-						others.Go(call)
+						into, call = &short, leaves
+					}
+					if alone {
+						into.Go(call)
+					} else {
+						into.queue(t, p, call)
 					}
 				}
 				open()

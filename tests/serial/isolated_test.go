@@ -16,8 +16,8 @@ import (
 	"github.com/raceproof/raceproof/tests/verdicts/world"
 )
 
-// exec sends a statement in the context's transaction.
-func exec(ctx context.Context, w *world.World, statement string) error {
+// send sends a statement in the context's transaction.
+func send(ctx context.Context, w *world.World, statement string) error {
 	_, err := w.DB.Ext(ctx).ExecContext(ctx, statement)
 	return err
 }
@@ -25,7 +25,7 @@ func exec(ctx context.Context, w *world.World, statement string) error {
 // writes changes two other rows by statements of the function's own: one of its own DB, and one of another updater.
 func writes(ctx context.Context, w *world.World, other raceproof.Updater[Tally, raceproof.Func[Tally]]) error {
 	_, err := other.Update(ctx, 3, func(_ context.Context, r *Tally) error { r.N++; return nil })
-	return errors.Join(exec(ctx, w, `UPDATE tallies SET n = n + 1 WHERE id = 4`), err)
+	return errors.Join(send(ctx, w, `UPDATE tallies SET n = n + 1 WHERE id = 4`), err)
 }
 
 // thrown is where a function panics.

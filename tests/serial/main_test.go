@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,6 +76,16 @@ var setup = []string{
 // Which databases a test is for.
 func everywhere(databases.Database) bool  { return true }
 func onServers(d databases.Database) bool { return d.Kind != "" }
+
+// isWrite tells a statement that changes a tally.
+func isWrite(text string) bool {
+	return strings.Contains(text, "UPDATE `tallies`") || strings.Contains(text, `UPDATE "tallies"`)
+}
+
+// changesN tells one that changes the number of it, which the callers at the gate do not.
+func changesN(text string) bool {
+	return isWrite(text) && (strings.Contains(text, `"n" =`) || strings.Contains(text, "`n` ="))
+}
 
 func isClosed(err error) bool { return errors.Is(err, raceproof.ErrClosed) }
 

@@ -27,7 +27,7 @@ func tally(t *testing.T, w *world.World, id int64) (r Tally) {
 
 // Each gets his own row, in the order in which they came, across rows; there is one transaction for all of them.
 func TestEachHisOwn(t *testing.T) {
-	const callers = 24
+	const callers = 24 // of four rows
 	each(t, everywhere, func(t *testing.T, w *world.World) {
 		for _, p := range patterns(w, tallies) {
 			before := [5]Tally{}

@@ -47,7 +47,7 @@ func TestFunctionsSeeEachOther(t *testing.T) {
 			}),
 			of(t, p, 1, func(ctx context.Context, r *Tally) error {
 				assert.Equal(t, Tally{ID: 1, N: 6, Version: 2}, *r)
-				assert.NoError(t, exec(ctx, w, `UPDATE tallies SET n = n + 100, version = version + 1 WHERE id = 2`))
+				assert.NoError(t, send(ctx, w, `UPDATE tallies SET n = n + 100, version = version + 1 WHERE id = 2`))
 				nested, err := p.Update(ctx, 3, itself(add(1000)))
 				assert.Equal(t, Tally{ID: 3, N: 1000, Version: 1}, nested)
 				return err
@@ -78,10 +78,10 @@ func TestNestedIsSwallowed(t *testing.T) {
 			of(t, p, 1, add),
 			of(t, p, 1, func(ctx context.Context, r *Tally) error {
 				r.N += 10
-				assert.NoError(t, exec(ctx, w, `UPDATE tallies SET n = n + 100 WHERE id = 3`))
+				assert.NoError(t, send(ctx, w, `UPDATE tallies SET n = n + 100 WHERE id = 3`))
 				assert.ErrorIs(t, w.DB.Transact(ctx, func(ctx context.Context) error {
 					_, err := p.Update(ctx, 2, itself(add))
-					return errors.Join(err, exec(ctx, w, `UPDATE tallies SET n = n + 1000 WHERE id = 3`), errOwn)
+					return errors.Join(err, send(ctx, w, `UPDATE tallies SET n = n + 1000 WHERE id = 3`), errOwn)
 				}), errOwn)
 				return nil
 			}),
@@ -98,7 +98,7 @@ func TestOwnRowByStatement(t *testing.T) {
 		p := byLock(w, tallies)
 		own := itself(func(ctx context.Context, r *Tally) error {
 			r.N++
-			return exec(ctx, w, `UPDATE tallies SET n = n + 100 WHERE id = 1`)
+			return send(ctx, w, `UPDATE tallies SET n = n + 100 WHERE id = 1`)
 		})
 		_, want := p.bare.Update(minute(t), 1, own)
 		require.ErrorIs(t, want, raceproof.ErrConflict)
@@ -143,7 +143,7 @@ func TestStatementFails(t *testing.T) {
 			func() {
 				_, err := p.Update(minute(t), 1, itself(func(ctx context.Context, r *Tally) error {
 					r.N += 100
-					return exec(ctx, w, `UPDATE nowhere SET n = 1`)
+					return send(ctx, w, `UPDATE nowhere SET n = 1`)
 				}))
 				assert.ErrorContains(t, err, "nowhere")
 			},
