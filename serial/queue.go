@@ -26,6 +26,7 @@ type queue[T, C any] struct {
 	overtaken   func()      // what it calls
 	inside      int         // callers who are in the queue, in a group, or were sent away to make their updates themselves
 	closed      bool
+	refusing    bool          // also those who were there before
 	left        chan struct{} // closed when nobody is inside or at work any more; nil unless Close waits for it
 	stats       Stats
 }
@@ -162,6 +163,9 @@ func (q *queue[T, C]) putBack(callers []*caller[T, C]) {
 			q.link(before, c)
 			before = c
 		}
+	}
+	if q.refusing {
+		q.refuseAll()
 	}
 }
 
@@ -301,6 +305,11 @@ func (u *Updater[T, C]) Close(ctx context.Context) error {
 func (q *queue[T, C]) refuseWaiting() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.refusing = true
+	q.refuseAll()
+}
+
+func (q *queue[T, C]) refuseAll() {
 	for c := q.first; c != nil; c = q.first {
 		q.unlink(c)
 		if c.state.CompareAndSwap(waiting, gone) {
