@@ -143,7 +143,9 @@ func (u careless) Grouping() (*row.Grouping[Account, raceproof.Func[Account]], e
 func TestCarelessGroup(t *testing.T) {
 	unversioned := raceproof.MustTable[Account]("accounts", raceproof.WithoutVersion())
 	each(t, func(t *testing.T, w *world) {
-		group := groupOf(func(db *raceproof.DB) grouped[raceproof.Func[Account]] { return careless{lock.New(db, unversioned, nil)} }, plusIn)
+		group := groupOf(func(db *raceproof.DB) grouped[raceproof.Func[Account]] {
+			return careless{lock.New(db, unversioned, nil)}
+		}, plusIn)
 		f := caught(t, racetest.Scenario{
 			Open: w.connector, Setup: rows, Check: has(118, 100),
 			Actors: racetest.Actors{"a": group(w, 5, 3), "b": w.adds(patterns["lock"], 10)},

@@ -27,7 +27,7 @@ import (
 
 const (
 	soakCallers = 256
-	soakRows    = 6 // of each table; the first is the hot one
+	soakRows    = 6 // of each table; the first is the hot one; and then one for each process's updater of package optimistic
 )
 
 // soakTime is for how long the callers call.
@@ -103,7 +103,7 @@ func (s *soak) prepare() {
 	for _, statement := range soakSetup {
 		s.look.MustExec(statement)
 	}
-	for id := 1; id <= soakRows; id++ {
+	for id := 1; id <= soakRows+2; id++ {
 		for _, table := range soakTables {
 			s.look.MustExec(fmt.Sprintf(`INSERT INTO %s VALUES (%d, 0, 0, 'row %d', 0)`, table, id, id))
 		}
