@@ -154,12 +154,13 @@ func (t *Tx) reopen(ctx context.Context, inner *Tx) error {
 // endPart makes what was done in a part a piece of the transaction.
 func (t *Tx) endPart(ctx context.Context) error {
 	t.part.opening.Lock()
+	if t.part.sent && !t.part.Bare && !t.part.barred {
+		t.part.opening.Unlock() // what releases it is a statement too, and asks whether the part has begun
+		return t.releaseSavepoint(ctx)
+	}
 	defer t.part.opening.Unlock()
 	if t.part.barred && !t.part.Bare {
 		return errBarred
-	}
-	if t.part.sent && !t.part.Bare {
-		return t.releaseSavepoint(ctx)
 	}
 	t.CloseRows(ctx)
 	t.mu.Lock()
