@@ -130,13 +130,12 @@ func TestEndsInCommit(t *testing.T) {
 	})
 }
 
-// If the answer does not come within about a second after that, it is unknown, and nobody is told that nothing was done.
+// A COMMIT that is only slow is not given up for who leaves meanwhile.
 func TestEndsInLongCommit(t *testing.T) {
 	each(t, onServers, func(t *testing.T, w *world.World) {
 		p := byLock(w, tallies)
 		open := gate(t, p)
-		rule := commit(w, faultproxy.Withhold())
-		defer rule.Lose()
+		rule := commit(w, faultproxy.Delay(1500*time.Millisecond))
 		var c crowd
 		ctx, cancel := context.WithCancelCause(minute(t))
 		for i := range 3 {
@@ -146,15 +145,13 @@ func TestEndsInLongCommit(t *testing.T) {
 					mine = ctx
 				}
 				_, err := p.Update(mine, 1, plus(1))
-				assert.ErrorIs(t, err, raceproof.ErrCommitUnknown)
+				assert.NoError(t, err)
 			})
 		}
 		open()
 		<-rule.Answered()
-		start := time.Now()
 		cancel(errCause)
 		c.Wait()
-		assert.Less(t, time.Since(start), slow)
 		assert.EqualValues(t, 3, tally(t, w, 1).N)
 	})
 }

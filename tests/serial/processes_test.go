@@ -23,7 +23,7 @@ import (
 // The size of the load of each process.
 const (
 	callers = 8
-	updates = 200
+	updates = 100
 )
 
 // participants are the updaters that processes have of one table.
