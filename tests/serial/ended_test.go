@@ -130,7 +130,7 @@ func TestEndsInCommit(t *testing.T) {
 	})
 }
 
-// A COMMIT that is only slow is not given up for who leaves meanwhile.
+// A COMMIT that is only slow is not given up for who leaves meanwhile: he does not know, the others do.
 func TestEndsInLongCommit(t *testing.T) {
 	each(t, onServers, func(t *testing.T, w *world.World) {
 		p := byLock(w, tallies)
@@ -140,12 +140,14 @@ func TestEndsInLongCommit(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(minute(t))
 		for i := range 3 {
 			c.queue(t, p, func() {
-				mine := minute(t)
-				if i == 1 {
-					mine = ctx
+				if i != 1 {
+					_, err := p.Update(minute(t), 1, plus(1))
+					assert.NoError(t, err)
+					return
 				}
-				_, err := p.Update(mine, 1, plus(1))
-				assert.NoError(t, err)
+				_, err := p.Update(ctx, 1, plus(1))
+				assert.ErrorIs(t, err, raceproof.ErrCommitUnknown)
+				assert.ErrorIs(t, err, errCause)
 			})
 		}
 		open()
