@@ -121,9 +121,6 @@ var (
 	errCause = errors.New("the caller has gone")
 )
 
-// slow is much more than anything takes that does not wait for a lock.
-const slow = 15 * time.Second
-
 func minute(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
