@@ -4,23 +4,45 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"sync"
 )
 
 // openHand is what a careful engineer writes with database/sql alone: statements prepared once. Where the row was read
 // before, what it is after the write is known, and to ask for it would only cost.
-func openHand(dsn string, s setting) (*client, error) {
-	db, err := open(s.locking(dsn), s)
+func openHand(dsn string, j job) (*client, error) {
+	db, err := j.connect(j.locking(dsn))
 	if err != nil {
 		return nil, err
 	}
-	makers := map[pattern]func(*sql.DB, texts) (update, error){
-		atomicPattern: handAtomic, optimisticPattern: handOptimistic, lockPattern: handLock,
+	t := j.database.texts()
+	var u update
+	switch {
+	case j.pattern == optimisticPattern:
+		u, err = j.handOptimistic(db, t)
+	case j.pattern == lockPattern:
+		u, err = handLock(db, t)
+	case j.database == mariadb:
+		u, err = handAtomicMariaDB(db, t)
+	default:
+		u, err = handAtomic(db, t)
 	}
-	if s.database == mariadb {
-		makers[atomicPattern] = handAtomicMariaDB
-	}
-	u, err := makers[s.pattern](db, s.database.texts())
 	return working(u, db, err)
+}
+
+// openMutex is the same behind a mutex, so that on SQLite nobody has to poll for its lock.
+func openMutex(dsn string, j job) (*client, error) {
+	cl, err := openHand(dsn, j)
+	if err != nil {
+		return nil, err
+	}
+	var mu sync.Mutex
+	alone := cl.update
+	cl.update = func(ctx context.Context, id int64) (Player, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return alone(ctx, id)
+	}
+	return cl, nil
 }
 
 func handAtomic(db *sql.DB, t texts) (update, error) {
@@ -53,14 +75,14 @@ func handAtomicMariaDB(db *sql.DB, t texts) (update, error) {
 	}, err
 }
 
-func handOptimistic(db *sql.DB, t texts) (update, error) {
+func (j job) handOptimistic(db *sql.DB, t texts) (update, error) {
 	read, err := db.Prepare(t.read)
 	if err != nil {
 		return nil, err
 	}
 	write, err := db.Prepare(t.setIf)
 	return func(ctx context.Context, id int64) (Player, error) {
-		for {
+		for attempts := 1; ; attempts++ {
 			p, err := scanPlayer(read.QueryRowContext(ctx, id))
 			if err != nil {
 				return Player{}, err
@@ -70,6 +92,9 @@ func handOptimistic(db *sql.DB, t texts) (update, error) {
 			result, err := write.ExecContext(ctx, p.Score, p.Version, p.ID, before)
 			if done, err := one(result, err); done || err != nil {
 				return p, err
+			}
+			if err := j.again(ctx, attempts); err != nil {
+				return Player{}, err
 			}
 		}
 	}, err

@@ -159,7 +159,8 @@ func (h *host) newDatabase(rows int, s setting) (dsn string, err error) {
 func (h *host) dsnOf(name string, s setting) (string, error) {
 	switch h.database {
 	case sqlite:
-		dsn := "file:" + filepath.Join(h.folder, name+".db") + "?_journal_mode=WAL&_synchronous=NORMAL"
+		dsn := "file:" + filepath.Join(h.folder, name+".db") + "?_journal_mode=WAL&_busy_timeout=60000&_synchronous="
+		dsn += choose(s.full, "FULL", "NORMAL")
 		return dsn + choose(s.statementCache, "&_stmt_cache_size=64", ""), nil
 	case postgres:
 		more := url.Values{"search_path": {name}}

@@ -8,6 +8,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"time"
@@ -18,38 +20,71 @@ import (
 // options are what the flags say.
 type options struct {
 	rounds    int
-	time      time.Duration
+	time      time.Duration // of a contender with one caller in a round
+	turn      time.Duration // with 64 callers
+	limit     time.Duration
+	crowds    int
+	long      bool
 	databases string
+	parts     string
 	require   bool
 	write     bool
+	profile   string
 }
 
 func main() {
 	var o options
-	flag.IntVar(&o.rounds, "rounds", 12, "`number` of rounds; in each every contender has its turns in every setting")
-	flag.DurationVar(&o.time, "time", 50*time.Millisecond, "how long a contender runs in one round of a setting")
+	flag.BoolVar(&o.long, "long", false, "everything in every round, which takes hours")
+	flag.IntVar(&o.rounds, "rounds", 3, "`number` of rounds; in each every contender has its turns in every setting")
+	flag.DurationVar(&o.time, "time", 50*time.Millisecond, "how long a contender runs with one caller in one round of a setting")
+	flag.DurationVar(&o.turn, "turn", 160*time.Millisecond, "how long 64 callers run; half of that up to 16, and one and a half of it with 256")
+	flag.DurationVar(&o.limit, "limit", 2*time.Second, "when callers of a crowd of 10,000 give up who would have to try again")
+	flag.IntVar(&o.crowds, "crowds", 1, "`number` of crowds")
 	flag.StringVar(&o.databases, "databases", "sqlite,postgres,mariadb", "the `names` of those to measure on")
+	flag.StringVar(&o.parts, "parts", "one,many,crowd", "what to measure: `one` caller, many callers, crowds, which need many")
 	flag.BoolVar(&o.require, "require", false, "fail if one of the databases is absent, instead of going on without it")
-	flag.BoolVar(&o.write, "write", false, "also replace the results in bench/README.md; requires all databases")
+	flag.BoolVar(&o.write, "write", false, "also replace the results in bench/README.md, and the curves; requires all databases and parts")
+	flag.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to a `file`")
 	flag.Parse()
-	if err := measure(o); err != nil {
+	if err := profiled(o.profile, func() error { return measure(o) }); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func measure(o options) (err error) {
-	if o.rounds < 1 || o.time <= 0 {
-		return errors.New("there must be a round, and it must take time")
+// profiled calls f, and writes a CPU profile meanwhile if a file is named.
+func profiled(name string, f func() error) (err error) {
+	if name == "" {
+		return f()
 	}
-	chosen, err := choice(o.databases)
+	file, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return err
+	}
+	defer pprof.StopCPUProfile()
+	return f()
+}
+
+func measure(o options) (err error) {
+	if o.rounds < 1 || o.crowds < 1 || o.time <= 0 || o.turn <= 0 {
+		return errors.New("there must be a round and a crowd, and they must take time")
+	}
+	chosen, err := choice(o.databases, databases)
+	if err != nil {
+		return err
+	}
+	some, err := choice(o.parts, allParts)
 	if err != nil {
 		return err
 	}
 	readme := ""
 	if o.write { // looked at before the minutes of measuring
-		if len(chosen) < len(databases) {
-			return errors.New("-write replaces the results of all databases: measure on all of them")
+		if len(chosen) < len(databases) || len(some) < len(allParts) {
+			return errors.New("-write replaces all results: measure all on all databases")
 		}
 		if readme, err = findReadme(); err != nil {
 			return err
@@ -60,27 +95,27 @@ func measure(o options) (err error) {
 	if err != nil {
 		return err
 	}
-	races, err := measureAll(hosts, o.rounds, o.time)
+	found, err := measureAll(hosts, o, some)
 	if err != nil {
 		return err
 	}
-	var results strings.Builder
-	report(&results, findEnvironment(hosts), hosts, races, o.rounds, o.time)
-	fmt.Print(results.String())
+	var text strings.Builder
+	found.report(&text)
+	fmt.Print(text.String())
 	if o.write {
-		return rewrite(readme, results.String())
+		return errors.Join(rewrite(readme, text.String()), found.draw(filepath.Dir(readme)))
 	}
 	return nil
 }
 
-// choice returns the databases that are named.
-func choice(names string) (chosen []database, err error) {
+// choice returns what is named of all that there is.
+func choice[T ~string](names string, all []T) (chosen []T, err error) {
 	for name := range strings.SplitSeq(names, ",") {
-		d := database(strings.TrimSpace(name))
-		if !slices.Contains(databases, d) || slices.Contains(chosen, d) {
-			return nil, fmt.Errorf("%q: name some of %v, each once", names, databases)
+		one := T(strings.TrimSpace(name))
+		if !slices.Contains(all, one) || slices.Contains(chosen, one) {
+			return nil, fmt.Errorf("%q: name some of %v, each once", names, all)
 		}
-		chosen = append(chosen, d)
+		chosen = append(chosen, one)
 	}
 	return chosen, nil
 }
@@ -109,27 +144,4 @@ func closeHosts(hosts []*host) (err error) {
 		err = errors.Join(err, h.close())
 	}
 	return err
-}
-
-// measureAll runs all rounds. A round goes through all settings, so that what slows the machine down for a while does
-// so for one round of many settings and not for all rounds of one.
-func measureAll(hosts []*host, rounds int, d time.Duration) (races []*race, err error) {
-	defer func() { err = errors.Join(err, closeAll(races)) }()
-	for _, h := range hosts {
-		fmt.Fprintf(os.Stderr, "%s: making the contenders ready\n", h.database.title())
-		more, err := prepare(h)
-		if err != nil {
-			return races, fmt.Errorf("%s: %w", h.database.title(), err)
-		}
-		races = append(races, more...)
-	}
-	for number := range rounds {
-		for _, r := range races {
-			if err := r.round(number, d); err != nil {
-				return races, err
-			}
-		}
-		fmt.Fprintf(os.Stderr, "round %d of %d is over\n", number+1, rounds)
-	}
-	return races, nil
 }

@@ -27,15 +27,18 @@ type sample struct {
 	perSecond float64 // updates
 	allocs    float64 // allocations on Go's heap for an update
 	bytes     float64 // of those
+
+	p50, p99, longest time.Duration // how long callers waited, if there were several
+	refused           int           // updates that were given up because of conflicts
 }
 
-// An entrant is a contender in one setting, at work.
+// An entrant is a contender in one race, at work.
 type entrant struct {
 	contender
-	*client
-	rows         int
-	acknowledged int // updates since the database was made
-	samples      []sample
+	*client // which several races can share
+	rows    int
+	samples []sample
+	out     bool // of the race, because others are much faster
 }
 
 // enter starts a contender on a database of its own.
@@ -100,28 +103,24 @@ func (e *entrant) turn(ctx context.Context, d time.Duration) error {
 }
 
 func (e *entrant) verify() error {
-	if err := e.check(e.acknowledged); err != nil {
-		return fmt.Errorf("%s: %w", e.name, err)
+	if err := e.check(); err != nil {
+		return fmt.Errorf("%s: %w", e.label(), err)
 	}
 	return nil
 }
 
-// A race is the contenders in one setting.
+// A race is the contenders in one setting with one workload.
 type race struct {
 	setting  setting
+	workload workload
 	host     *host
 	entrants []*entrant // in the order of the tables
 }
 
-// prepare starts every contender in every setting of a host's database, and warms it up.
-func prepare(h *host) (races []*race, err error) {
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, closeAll(races))
-		}
-	}()
-	for _, s := range settings(h.database) {
-		r := &race{setting: s, host: h}
+// prepare starts every contender with one caller in every setting of a host's database, and warms it up.
+func prepare(h *host, long bool) (races []*race, err error) {
+	for _, s := range settings(h.database, long) {
+		r := &race{setting: s, workload: oneCaller, host: h}
 		races = append(races, r)
 		for _, c := range contenders(h.database) {
 			e, err := enter(c, h, rows, s)
@@ -137,7 +136,7 @@ func prepare(h *host) (races []*race, err error) {
 	return races, nil
 }
 
-// round runs every contender for as long as d, in turns, and checks that all updates are in its table. Which one begins
+// round runs every contender with one caller for as long as d, in turns, and checks that all updates are in its table. Which one begins
 // changes from turn to turn, and so does the direction: none always runs after the same other one.
 func (r *race) round(number int, d time.Duration) error {
 	if err := r.host.ready(r.setting); err != nil {
@@ -177,9 +176,12 @@ func (r *race) do(f func(context.Context) error) error {
 }
 
 func closeAll(races []*race) (err error) {
+	closed := map[*client]bool{}
 	for _, r := range races {
 		for _, e := range r.entrants {
-			err = errors.Join(err, e.close())
+			if !closed[e.client] {
+				closed[e.client], err = true, errors.Join(err, e.close())
+			}
 		}
 	}
 	return err

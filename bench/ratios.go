@@ -3,20 +3,7 @@ package main
 import (
 	"math"
 	"slices"
-)
-
-// A goal is how many times as fast as others ours is to be.
-type goal struct {
-	name      string
-	others    []string // the fastest of them counts
-	least     float64
-	databases []database
-}
-
-var (
-	byHand    = goal{"by hand", []string{hand, handSqlx}, 0.95, databases}
-	twiceGORM = goal{"GORM", []string{orm}, 2, []database{sqlite}}
-	goals     = []goal{byHand, twiceGORM}
+	"time"
 )
 
 // find returns the entrant with the key, nil if there is none.
@@ -27,11 +14,15 @@ func (r *race) find(key string) *entrant {
 	return nil
 }
 
-// fastest returns the fastest of some entrants, by their medians: the fastest of each turn would mostly be the
-// luckiest.
-func (r *race) fastest(keys ...string) (best *entrant) {
-	for _, key := range keys {
-		if e := r.find(key); e != nil && (best == nil || e.speed() > best.speed()) {
+// hand returns the fastest of those by hand, by their medians: the fastest of each turn would mostly be the luckiest.
+// Those that were left out of some rounds do not count.
+func (r *race) hand() (best *entrant) {
+	most := 0
+	for _, e := range r.entrants {
+		most = max(most, len(e.samples))
+	}
+	for _, e := range r.family(handFamily) {
+		if len(e.samples) == most && (best == nil || e.speed() > best.speed()) {
 			best = e
 		}
 	}
@@ -49,14 +40,22 @@ func (e *entrant) median(f func(sample) float64) float64 {
 	return median(values)
 }
 
-// ratios returns how many times as fast as another contender ours was, turn by turn.
-func (r *race) ratios(other *entrant) []float64 {
-	a, b := r.find(ours).samples, other.samples
-	ratios := make([]float64, len(a))
-	for i := range a {
-		ratios[i] = a[i].perSecond / b[i].perSecond
+// wait returns the median of what f makes of an entrant's samples.
+func (e *entrant) wait(f func(sample) time.Duration) time.Duration {
+	return time.Duration(e.median(func(s sample) float64 { return float64(f(s)) }))
+}
+
+// ratios returns how many times as fast as another one the entrant was, turn by turn.
+func (e *entrant) ratios(other *entrant) []float64 {
+	return e.compare(other, func(mine, its sample) float64 { return mine.perSecond / its.perSecond })
+}
+
+// compare returns what f makes of the samples of two entrants, of as many turns as both had.
+func (e *entrant) compare(other *entrant, f func(mine, its sample) float64) (values []float64) {
+	for i := range min(len(e.samples), len(other.samples)) {
+		values = append(values, f(e.samples[i], other.samples[i]))
 	}
-	return ratios
+	return values
 }
 
 func median(values []float64) float64 { return quantile(values, 0.5) }
@@ -72,6 +71,3 @@ func quantile(values []float64, part float64) float64 {
 	high := sorted[min(int(whole)+1, len(sorted)-1)]
 	return low + fraction*(high-low)
 }
-
-// met compares a ratio with a goal as it is printed: what reads 0.95 meets 0.95.
-func met(ratio, least float64) bool { return math.Round(100*ratio) >= math.Round(100*least) }

@@ -9,18 +9,47 @@ import (
 )
 
 // report writes the results as Markdown.
-func report(w io.Writer, env environment, hosts []*host, races []*race, rounds int, d time.Duration) {
-	fmt.Fprintf(w, "%s\n\n%d rounds of %v for each contender in each setting, in %d turns. ", env, rounds, d, turns)
-	fmt.Fprint(w, "Speeds are updates per second and medians. A ratio is the median of the turns' ratios of raceproof to "+
-		"another contender; in parentheses are the first and the third quartile.\n")
-	for _, h := range hosts {
-		fmt.Fprintf(w, "\n### %s\n\n", h.database.title())
-		speeds(w, h.database, of(h.database, races))
+func (found *results) report(w io.Writer) {
+	o := found.options
+	fmt.Fprintf(w, "%s\n\n%s form, %d rounds, %v for a contender and 64 callers, %s altogether.\n\n", found.env,
+		choose(o.long, "Long", "Short"), o.rounds, o.turn, found.took.Round(time.Second))
+	fmt.Fprint(w, "### The goals\n\nHow many times as fast as the fastest way by hand the wrapped updater is, medians of the rounds' "+
+		"ratios; and what part of the wait by hand the wait of its callers is, the longest percent left out.\n\n")
+	found.verdicts(w)
+	if found.many != nil {
+		fmt.Fprint(w, "\n### Curves\n\n")
+		for _, s := range found.systems() {
+			fmt.Fprintf(w, "![%s: updates per second and waits over the number of callers of one row](%s)\n\n", s.system(), curvesOf(s))
+		}
+		fmt.Fprint(w, "### Many callers\n\nUpdates per second by the number of callers of one row, and with 64 callers for 10,000 rows.\n")
+		for _, s := range found.systems() {
+			found.contests(w, s)
+		}
 	}
-	fmt.Fprint(w, "\n### Allocations\n\nOn Go's heap for one update, with a context that can be cancelled, and their bytes:\n\n")
-	memory(w, hosts, races)
-	fmt.Fprint(w, "\n### The goals\n\n")
-	verdicts(w, races)
+	if found.stampede != nil {
+		found.crowds(w)
+	}
+	if found.one != nil {
+		found.single(w)
+	}
+}
+
+// systems returns those that were measured.
+func (found *results) systems() (all []setting) {
+	for _, h := range found.hosts {
+		all = append(all, systems(h.database)...)
+	}
+	return all
+}
+
+// single writes the tables of one caller.
+func (found *results) single(w io.Writer) {
+	fmt.Fprint(w, "\n### One caller\n\nUpdates per second, and ratios with their quartiles.\n")
+	for _, h := range found.hosts {
+		fmt.Fprintf(w, "\n**%s**\n\n", h.database.title())
+		speeds(w, h.database, of(h.database, found.one))
+	}
+	details(w, "Allocations for one update, and their bytes", func() { found.memory(w) })
 }
 
 // of returns the races on a database.
@@ -34,50 +63,38 @@ func speeds(w io.Writer, d database, races []*race) {
 	for _, c := range contenders(d) {
 		head = append(head, c.name)
 	}
-	for _, c := range contenders(d)[3:] {
-		head = append(head, "/ "+c.name)
-	}
-	head = slices.Insert(head, left+len(contenders(d)), "/ by hand", "/ fastest other")
-	heading(w, left, head)
+	heading(w, left, append(head, "serial / by hand", "unwrapped / by hand", "serial / GORM"))
 	for _, r := range races {
 		cells := r.setting.cells()
-		var others []string
 		for _, e := range r.entrants {
 			cells = append(cells, thousands(e.speed()))
-			if e.key != ours {
-				others = append(others, e.key)
-			}
 		}
-		fastest := r.fastest(others...)
-		cells = append(cells, byHand.verdict(r), fmt.Sprintf("%.2f (%s)", median(r.ratios(fastest)), fastest.name))
-		for _, e := range r.entrants[3:] {
-			cells = append(cells, fmt.Sprintf("%.2f", median(r.ratios(e))))
+		for _, pair := range [][2]*entrant{{r.find(oursSerial), r.hand()}, {r.find(ours), r.hand()}, {r.find(oursSerial), r.find(orm)}} {
+			ratios := pair[0].ratios(pair[1])
+			cells = append(cells, fmt.Sprintf("%.2f (%.2f–%.2f)", median(ratios), quantile(ratios, 0.25), quantile(ratios, 0.75)))
 		}
-		line(w, cells)
+		row(w, cells)
 	}
 }
 
 // memory writes a line for each pattern on each database: what is allocated differs little between other settings.
-func memory(w io.Writer, hosts []*host, races []*race) {
+func (found *results) memory(w io.Writer) {
 	all := contenders(postgres) // has them all
 	head := []string{"Database", "Pattern"}
 	for _, c := range all {
 		head = append(head, c.name)
 	}
 	heading(w, 2, head)
-	for _, h := range hosts {
-		for _, p := range patterns {
-			for _, r := range of(h.database, races) {
-				if r.setting.pattern != p || !r.setting.cancellable {
-					continue
-				}
-				cells := []string{h.database.title(), string(p)}
-				for _, c := range all {
-					cells = append(cells, r.find(c.key).memory())
-				}
-				line(w, cells)
-				break
+	for _, s := range found.systems() {
+		for _, r := range found.one {
+			if !r.is(s, r.setting.pattern) {
+				continue
 			}
+			cells := []string{s.system(), string(r.setting.pattern)}
+			for _, c := range all {
+				cells = append(cells, r.find(c.key).memory())
+			}
+			row(w, cells)
 		}
 	}
 }
@@ -92,62 +109,100 @@ func (e *entrant) memory() string {
 	return fmt.Sprintf("%.0f (%s B)", allocs, thousands(bytes))
 }
 
-// heading writes the head of a table. The first left columns are aligned to the left.
-func heading(w io.Writer, left int, head []string) {
-	line(w, head)
-	line(w, append(slices.Repeat([]string{"---"}, left), slices.Repeat([]string{"---:"}, len(head)-left)...))
-}
-
-func line(w io.Writer, cells []string) { fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | ")) }
-
-// verdict shows the ratio to the fastest of the goal's others, with its range, in bold type if it misses the goal.
-func (g goal) verdict(r *race) string { return g.show(r.ratios(r.fastest(g.others...))) }
-
-func (g goal) show(ratios []float64) string {
-	m := median(ratios)
-	shown := fmt.Sprintf("%.2f", m)
-	if !met(m, g.least) {
-		shown = "**" + shown + " missed**"
+// contests writes the tables of a system.
+func (found *results) contests(w io.Writer, s setting) {
+	fmt.Fprintf(w, "\n**%s**\n\n", s.system())
+	head := []string{"Pattern", "Contender"}
+	for _, work := range workloads {
+		head = append(head, work.String())
 	}
-	return fmt.Sprintf("%s (%.2f–%.2f)", shown, quantile(ratios, 0.25), quantile(ratios, 0.75))
+	heading(w, 2, head)
+	for _, p := range patterns {
+		for _, look := range looks {
+			row(w, append([]string{string(p), look.name}, found.cells(s, p, func(r *race) string { return thousands(r.named(look.name).speed()) })...))
+		}
+	}
+	details(w, "What was fastest by hand", func() {
+		heading(w, 1, slices.Delete(slices.Clone(head), 1, 2))
+		for _, p := range patterns {
+			row(w, append([]string{string(p)}, found.cells(s, p, func(r *race) string { return r.hand().label() })...))
+		}
+	})
+	details(w, "All ways by hand: updates per second, in parentheses those that were left out after the first round", func() {
+		heading(w, 2, head)
+		for _, p := range patterns {
+			for _, c := range contestants(s.database, p) {
+				if c.family == handFamily {
+					row(w, append([]string{string(p), c.label()}, found.cells(s, p, func(r *race) string { return r.speedOf(c) })...))
+				}
+			}
+		}
+	})
+	details(w, "How long callers waited: half of them, 99 % and all at the most; allocations for an update", func() {
+		heading(w, 2, head)
+		for _, p := range patterns {
+			for _, look := range looks {
+				row(w, append([]string{string(p), look.name}, found.cells(s, p, func(r *race) string { return r.named(look.name).waits() })...))
+			}
+		}
+	})
 }
 
-// verdicts sums up, for every goal, database and pattern, in which settings it is met.
-func verdicts(w io.Writer, races []*race) {
-	heading(w, 5, []string{"Goal", "Database", "Pattern", "Met in", "Ratios"})
-	for _, g := range goals {
-		for _, d := range g.databases {
-			for _, p := range patterns {
-				var shown []string
-				number := 0
-				for _, r := range of(d, races) {
-					if r.setting.pattern != p {
-						continue
-					}
-					m := median(r.ratios(r.fastest(g.others...)))
-					if met(m, g.least) {
-						number++
-					}
-					shown = append(shown, fmt.Sprintf("%.2f", m))
-				}
-				if len(shown) == 0 {
-					continue // the database was not measured
-				}
-				line(w, []string{
-					fmt.Sprintf("≥ %.2f of %s", g.least, g.name), d.title(), string(p),
-					fmt.Sprintf("%s %d of %d", choose(number == len(shown), "all:", "**not all:**"), number, len(shown)),
-					strings.Join(shown, ", "),
-				})
+// cells returns what f shows for each workload.
+func (found *results) cells(s setting, p pattern, f func(*race) string) (cells []string) {
+	for _, w := range workloads {
+		for _, r := range found.many {
+			if r.is(s, p) && r.workload == w {
+				cells = append(cells, f(r))
 			}
 		}
 	}
+	return cells
 }
 
-// thousands shows a number without its fraction, in groups of three digits.
-func thousands(x float64) string {
-	digits := fmt.Sprintf("%.0f", x)
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
+// named returns the entrant with a name, or what was fastest by hand.
+func (r *race) named(name string) *entrant {
+	if name == "by hand" {
+		return r.hand()
 	}
-	return digits
+	return r.entrants[slices.IndexFunc(r.entrants, func(e *entrant) bool { return e.name == name })]
+}
+
+func (r *race) speedOf(c contender) string {
+	for _, e := range r.entrants {
+		switch {
+		case e.label() != c.label() || len(e.samples) == 0:
+		case e.out:
+			return "(" + thousands(e.speed()) + ")"
+		default:
+			return thousands(e.speed())
+		}
+	}
+	return ""
+}
+
+// waits shows how long callers waited, and what an update allocates.
+func (e *entrant) waits() string {
+	longest := e.wait(func(s sample) time.Duration { return s.longest })
+	text := fmt.Sprintf("%s, %s, %s; ", span(e.wait(func(s sample) time.Duration { return s.p50 })), span(e.wait(p99)), span(longest))
+	return text + fmt.Sprintf("%.0f", e.median(func(s sample) float64 { return s.allocs }))
+}
+
+// crowds writes how long it took until a crowd was served.
+func (found *results) crowds(w io.Writer) {
+	fmt.Fprintf(w, "\n### %s callers at once\n\nEach comes to the same row with one update: the time until all are acknowledged.\n\n", thousands(crowd))
+	heading(w, 3, []string{"Database", "Pattern", "Contender", "Time"})
+	for _, s := range found.stampede {
+		for _, e := range s.by {
+			var texts []string
+			for _, r := range s.times[e] {
+				text := span(r.elapsed)
+				if r.acknowledged < crowd {
+					text += fmt.Sprintf(", given up after %s updates", thousands(float64(r.acknowledged)))
+				}
+				texts = append(texts, text)
+			}
+			row(w, []string{s.setting.system(), string(s.setting.pattern), e.label(), strings.Join(texts, "; ")})
+		}
+	}
 }

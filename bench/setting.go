@@ -22,22 +22,22 @@ type setting struct {
 	pattern     pattern
 	cancellable bool // the context can be cancelled, as that of every HTTP request can
 
+	full           bool // SQLite: COMMIT waits for the disk
 	statementCache bool // SQLite: the driver keeps prepared statements by their text
 	interpolate    bool // MariaDB: the driver puts arguments into texts, instead of preparing each text for one use
 	unsynced       bool // servers: COMMIT does not wait for the disk
 }
 
-// settings returns all of a database, those side by side that only differ in the pattern.
-func settings(d database) (all []setting) {
-	var ways []setting
-	switch d {
-	case sqlite:
-		ways = []setting{{}, {statementCache: true}, {cancellable: true}, {cancellable: true, statementCache: true}}
-	case postgres:
-		ways = []setting{{cancellable: true}, {cancellable: true, unsynced: true}, {unsynced: true}}
-	case mariadb:
-		ways = []setting{{cancellable: true}, {cancellable: true, unsynced: true},
-			{cancellable: true, unsynced: true, interpolate: true}, {unsynced: true}}
+// settings returns all of a database with one caller, those side by side that only differ in the pattern, or only those
+// that the goals are set for.
+func settings(d database, long bool) (all []setting) {
+	ways := systems(d)
+	if long {
+		ways = append(ways, map[database][]setting{
+			sqlite:   {{}, {statementCache: true}, {cancellable: true, statementCache: true}},
+			postgres: {{cancellable: true, unsynced: true}, {unsynced: true}},
+			mariadb:  {{cancellable: true, unsynced: true}, {cancellable: true, unsynced: true, interpolate: true}, {unsynced: true}},
+		}[d]...)
 	}
 	for _, s := range ways {
 		for _, p := range patterns {
@@ -48,11 +48,27 @@ func settings(d database) (all []setting) {
 	return all
 }
 
+// systems returns a setting for each of the ways to run a database that the goals tell apart.
+func systems(d database) []setting {
+	if d == sqlite {
+		return []setting{{database: d, cancellable: true, full: true}, {database: d, cancellable: true}}
+	}
+	return []setting{{database: d, cancellable: true}}
+}
+
+// system names the database, and how it is run.
+func (s setting) system() string {
+	if s.database == sqlite {
+		return s.database.title() + choose(s.full, " FULL", " NORMAL")
+	}
+	return s.database.title()
+}
+
 // columns are what the settings of a database differ in, for the head of a table.
 func (d database) columns() []string {
 	switch d {
 	case sqlite:
-		return []string{"Context", "Statement cache", "Pattern"}
+		return []string{"synchronous", "Context", "Statement cache", "Pattern"}
 	case mariadb:
 		return []string{"COMMIT", "Context", "interpolateParams", "Pattern"}
 	}
@@ -65,7 +81,7 @@ func (s setting) cells() []string {
 	commit := choose(s.unsynced, "not synced", "synced")
 	switch s.database {
 	case sqlite:
-		return []string{ctx, choose(s.statementCache, "on", "off"), p}
+		return []string{choose(s.full, "FULL", "NORMAL"), ctx, choose(s.statementCache, "on", "off"), p}
 	case mariadb:
 		return []string{commit, ctx, choose(s.interpolate, "true", "false"), p}
 	}
@@ -76,7 +92,7 @@ func (s setting) cells() []string {
 func (s setting) String() string {
 	name := fmt.Sprintf("db=%s/pattern=%s/ctx=%s", s.database, s.pattern, choose(s.cancellable, "cancel", "bg"))
 	if s.database == sqlite {
-		return name + "/stmtcache=" + choose(s.statementCache, "on", "off")
+		return name + choose(s.full, "/sync=full", "/sync=normal") + "/stmtcache=" + choose(s.statementCache, "on", "off")
 	}
 	name += "/commit=" + choose(s.unsynced, "unsynced", "synced")
 	if s.database == mariadb {
@@ -93,7 +109,7 @@ func (s setting) context() (context.Context, context.CancelFunc) {
 	return context.Background(), func() {}
 }
 
-func choose(condition bool, yes, no string) string {
+func choose[T any](condition bool, yes, no T) T {
 	if condition {
 		return yes
 	}

@@ -13,17 +13,17 @@ import (
 
 // openBun is bun, which writes arguments into the texts of statements. As each text is another one then, it is told to
 // keep pgx from preparing them, as its documentation says.
-func openBun(dsn string, s setting) (_ *client, err error) {
-	if s.database == postgres {
+func openBun(dsn string, j job) (_ *client, err error) {
+	if j.database == postgres {
 		if dsn, err = with(dsn, url.Values{"default_query_exec_mode": {"simple_protocol"}}); err != nil {
 			return nil, err
 		}
 	}
-	pool, err := open(s.locking(dsn), s)
+	pool, err := j.connect(j.locking(dsn))
 	if err != nil {
 		return nil, err
 	}
-	if s.database == mariadb { // its dialect asks the server for its version, and panics if it cannot
+	if j.database == mariadb { // its dialect asks the server for its version, and panics if it cannot
 		if err := pool.Ping(); err != nil {
 			return working(nil, pool, err)
 		}
@@ -33,16 +33,16 @@ func openBun(dsn string, s setting) (_ *client, err error) {
 		postgres: func() schema.Dialect { return pgdialect.New() },
 		mariadb:  func() schema.Dialect { return mysqldialect.New() },
 	}
-	db := bun.NewDB(pool, dialects[s.database]())
+	db := bun.NewDB(pool, dialects[j.database]())
 	updates := map[pattern]update{
 		atomicPattern:     bunAtomic(db),
-		optimisticPattern: bunOptimistic(db),
-		lockPattern:       bunLock(db, s.database.lockStrength()),
+		optimisticPattern: j.bunOptimistic(db),
+		lockPattern:       bunLock(db, j.database.lockStrength()),
 	}
-	if s.database == mariadb {
+	if j.database == mariadb {
 		updates[atomicPattern] = bunAtomicMariaDB(db)
 	}
-	return working(updates[s.pattern], pool, nil)
+	return working(updates[j.pattern], pool, nil)
 }
 
 func bunAdd(db bun.IDB, p *Player, id int64) *bun.UpdateQuery {
@@ -73,9 +73,9 @@ func bunAtomicMariaDB(db *bun.DB) update {
 	}
 }
 
-func bunOptimistic(db *bun.DB) update {
+func (j job) bunOptimistic(db *bun.DB) update {
 	return func(ctx context.Context, id int64) (Player, error) {
-		for {
+		for attempts := 1; ; attempts++ {
 			var p Player
 			if err := db.NewSelect().Model(&p).Where("id = ?", id).Scan(ctx); err != nil {
 				return Player{}, err
@@ -84,6 +84,9 @@ func bunOptimistic(db *bun.DB) update {
 			result, err := bunSet(db, &p).Where("version = ?", before).Exec(ctx)
 			if done, err := one(result, err); done || err != nil {
 				return p, err
+			}
+			if err := j.again(ctx, attempts); err != nil {
+				return Player{}, err
 			}
 		}
 	}

@@ -13,10 +13,10 @@ import (
 
 // openGORM is GORM as its documentation says, set up for speed: no log, no transaction around single writes, and its
 // cache of prepared statements where that makes it faster, which inside transactions it does not: there it prepares anew.
-func openGORM(dsn string, s setting) (*client, error) {
+func openGORM(dsn string, j job) (*client, error) {
 	drivers := map[database]func(string) gorm.Dialector{sqlite: sqlitedriver.Open, postgres: pgdriver.Open, mariadb: mysql.Open}
-	transaction := s.pattern == lockPattern || s.pattern == atomicPattern && s.database == mariadb
-	db, err := gorm.Open(drivers[s.database](s.locking(dsn)), &gorm.Config{
+	transaction := j.pattern == lockPattern || j.pattern == atomicPattern && j.database == mariadb
+	db, err := gorm.Open(drivers[j.database](j.locking(dsn)), &gorm.Config{
 		Logger:                 logger.Discard,
 		SkipDefaultTransaction: true,
 		PrepareStmt:            !transaction,
@@ -28,16 +28,16 @@ func openGORM(dsn string, s setting) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	limit(pool)
+	limit(pool, j.pool)
 	updates := map[pattern]update{
 		atomicPattern:     gormAtomic(db),
-		optimisticPattern: gormOptimistic(db),
-		lockPattern:       gormLock(db, s.database.lockStrength()),
+		optimisticPattern: j.gormOptimistic(db),
+		lockPattern:       gormLock(db, j.database.lockStrength()),
 	}
-	if s.database == mariadb {
+	if j.database == mariadb {
 		updates[atomicPattern] = gormAtomicMariaDB(db)
 	}
-	return working(updates[s.pattern], pool, nil)
+	return working(updates[j.pattern], pool, nil)
 }
 
 func gormAdd(db *gorm.DB, p *Player, id int64) error {
@@ -70,9 +70,9 @@ func gormAtomicMariaDB(db *gorm.DB) update {
 	}
 }
 
-func gormOptimistic(db *gorm.DB) update {
+func (j job) gormOptimistic(db *gorm.DB) update {
 	return func(ctx context.Context, id int64) (Player, error) {
-		for {
+		for attempts := 1; ; attempts++ {
 			var p Player
 			if err := db.WithContext(ctx).Take(&p, id).Error; err != nil {
 				return Player{}, err
@@ -82,6 +82,9 @@ func gormOptimistic(db *gorm.DB) update {
 				Updates(map[string]any{"score": p.Score + points, "version": p.Version + 1})
 			if result.Error != nil || result.RowsAffected == 1 {
 				return p, result.Error
+			}
+			if err := j.again(ctx, attempts); err != nil {
+				return Player{}, err
 			}
 		}
 	}

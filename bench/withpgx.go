@@ -10,24 +10,24 @@ import (
 )
 
 // openPgx is pgx without database/sql. It prepares each text once for each connection by itself.
-func openPgx(dsn string, s setting) (*client, error) {
+func openPgx(dsn string, j job) (*client, error) {
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		return nil, err
 	}
-	config.MaxConns = poolSize
+	config.MaxConns = int32(j.pool)
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
 		return nil, err
 	}
-	t := s.database.texts()
+	t := j.database.texts()
 	updates := map[pattern]update{
 		atomicPattern:     pgxAtomic(pool, t),
-		optimisticPattern: pgxOptimistic(pool, t),
+		optimisticPattern: j.pgxOptimistic(pool, t),
 		lockPattern:       pgxLock(pool, t),
 	}
 	db := stdlib.OpenDBFromPool(pool) // for the checks
-	return &client{updates[s.pattern], db, func() error {
+	return &client{update: updates[j.pattern], db: db, rest: pool.Reset, close: func() error {
 		defer pool.Close()
 		return db.Close()
 	}}, nil
@@ -39,9 +39,9 @@ func pgxAtomic(pool *pgxpool.Pool, t texts) update {
 	}
 }
 
-func pgxOptimistic(pool *pgxpool.Pool, t texts) update {
+func (j job) pgxOptimistic(pool *pgxpool.Pool, t texts) update {
 	return func(ctx context.Context, id int64) (Player, error) {
-		for {
+		for attempts := 1; ; attempts++ {
 			p, err := scanPlayer(pool.QueryRow(ctx, t.read, id))
 			if err != nil {
 				return Player{}, err
@@ -54,6 +54,9 @@ func pgxOptimistic(pool *pgxpool.Pool, t texts) update {
 			}
 			if err != nil || tag.RowsAffected() == 1 {
 				return p, err
+			}
+			if err := j.again(ctx, attempts); err != nil {
+				return Player{}, err
 			}
 		}
 	}

@@ -8,18 +8,19 @@ import (
 
 // openSqlx is what is mostly written with sqlx: the text of a statement with every call, and rows scanned into structs
 // by their tags.
-func openSqlx(dsn string, s setting) (*client, error) {
-	pool, err := open(s.locking(dsn), s)
+func openSqlx(dsn string, j job) (*client, error) {
+	pool, err := j.connect(j.locking(dsn))
 	if err != nil {
 		return nil, err
 	}
-	makers := map[pattern]func(*sqlx.DB, texts) update{
-		atomicPattern: sqlxAtomic, optimisticPattern: sqlxOptimistic, lockPattern: sqlxLock,
+	db, t := sqlx.NewDb(pool, j.database.driver()), j.database.texts()
+	updates := map[pattern]update{
+		atomicPattern: sqlxAtomic(db, t), optimisticPattern: j.sqlxOptimistic(db, t), lockPattern: sqlxLock(db, t),
 	}
-	if s.database == mariadb {
-		makers[atomicPattern] = sqlxAtomicMariaDB
+	if j.database == mariadb {
+		updates[atomicPattern] = sqlxAtomicMariaDB(db, t)
 	}
-	return working(makers[s.pattern](sqlx.NewDb(pool, s.database.driver()), s.database.texts()), pool, nil)
+	return working(updates[j.pattern], pool, nil)
 }
 
 func sqlxAtomic(db *sqlx.DB, t texts) update {
@@ -46,9 +47,9 @@ func sqlxAtomicMariaDB(db *sqlx.DB, t texts) update {
 	}
 }
 
-func sqlxOptimistic(db *sqlx.DB, t texts) update {
+func (j job) sqlxOptimistic(db *sqlx.DB, t texts) update {
 	return func(ctx context.Context, id int64) (Player, error) {
-		for {
+		for attempts := 1; ; attempts++ {
 			var p Player
 			if err := db.GetContext(ctx, &p, t.read, id); err != nil {
 				return Player{}, err
@@ -58,6 +59,9 @@ func sqlxOptimistic(db *sqlx.DB, t texts) update {
 			result, err := db.ExecContext(ctx, t.setIf, p.Score, p.Version, p.ID, before)
 			if done, err := one(result, err); done || err != nil {
 				return p, err
+			}
+			if err := j.again(ctx, attempts); err != nil {
+				return Player{}, err
 			}
 		}
 	}
