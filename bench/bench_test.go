@@ -5,14 +5,13 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/raceproof/raceproof/internal/servers"
 )
 
-// few rows make every one of them be updated several times in a short test.
-const few = 40
+// fewRows make every one of them be updated several times in a short test.
+const fewRows = 8
 
 // each runs f for every contender in every setting of every database that is there.
 func each[TB interface {
@@ -22,7 +21,7 @@ func each[TB interface {
 	for _, d := range databases {
 		tb.Run("db="+string(d), func(tb TB) {
 			h := hostFor(tb, d)
-			for _, s := range settings(d) {
+			for _, s := range settings(d, true) {
 				for _, c := range contenders(d) {
 					tb.Run(s.String()+"/contender="+c.key, func(tb TB) { f(tb, h, c, s) })
 				}
@@ -95,31 +94,9 @@ func BenchmarkUpdate(b *testing.B) {
 // it is afterwards.
 func TestEveryContenderDoesTheJob(t *testing.T) {
 	each(t, func(t *testing.T, h *host, c contender, s setting) {
-		ctx, e := begin(t, h, c, few, s)
-		if err := e.repeat(ctx, 2*few+few/2); err != nil {
+		ctx, e := begin(t, h, c, fewRows, s)
+		if err := e.repeat(ctx, 2*fewRows+fewRows/2); err != nil {
 			t.Fatal(err)
-		}
-	})
-}
-
-// Part of the job is that no update is lost when callers meet, although what is timed is one caller.
-func TestNoContenderLosesUpdates(t *testing.T) {
-	const callers, updates, meeting = 4, 15, 3
-	each(t, func(t *testing.T, h *host, c contender, s setting) {
-		ctx, e := begin(t, h, c, few, s)
-		var wg sync.WaitGroup
-		for range callers {
-			wg.Go(func() {
-				for i := range updates {
-					if _, err := e.update(ctx, int64(i%meeting)+1); err != nil {
-						t.Error(err)
-					}
-				}
-			})
-		}
-		wg.Wait()
-		if err := e.check(callers * updates); err != nil {
-			t.Error(err)
 		}
 	})
 }
@@ -135,7 +112,7 @@ func TestChecksNoticeBadContenders(t *testing.T) {
 	}
 	for name, distort := range bad {
 		t.Run(name, func(t *testing.T) {
-			ctx, e := begin(t, h, contenders(sqlite)[0], few, s)
+			ctx, e := begin(t, h, contenders(sqlite)[0], fewRows, s)
 			honest := e.update
 			e.update = func(ctx context.Context, id int64) (Player, error) {
 				p, err := honest(ctx, id)
@@ -147,7 +124,7 @@ func TestChecksNoticeBadContenders(t *testing.T) {
 		})
 	}
 	t.Run("update lost", func(t *testing.T) {
-		ctx, e := begin(t, h, contenders(sqlite)[0], few, s)
+		ctx, e := begin(t, h, contenders(sqlite)[0], fewRows, s)
 		e.update = func(_ context.Context, id int64) (Player, error) { return Player{id, "nobody", points, 1}, nil }
 		if err := e.repeat(ctx, 1); !errors.Is(err, errLost) {
 			t.Errorf("got %v", err)
@@ -166,60 +143,12 @@ func TestReplaceResults(t *testing.T) {
 	}
 }
 
-func TestVerdict(t *testing.T) {
-	for _, c := range []struct {
-		ratios []float64
-		least  float64
-		missed bool
-	}{
-		{[]float64{0.9, 1.1, 0.96}, 0.95, false},
-		{[]float64{0.94, 1.1, 0.9}, 0.95, true},
-		{[]float64{1.8, 2.4}, 2, false},
-	} {
-		if got := (goal{least: c.least}).show(c.ratios); strings.Contains(got, "missed") != c.missed {
-			t.Errorf("%v with the goal %v is shown as %s", c.ratios, c.least, got)
-		}
-	}
-	if got := thousands(1234567.8); got != "1,234,568" {
-		t.Errorf("got %s", got)
-	}
-}
-
-func TestQuantile(t *testing.T) {
-	for part, want := range map[float64]float64{0: 1, 0.25: 1.75, 0.5: 2.5, 1: 4} {
-		if got := quantile([]float64{4, 1, 3, 2}, part); got != want {
-			t.Errorf("%v of the values are below %v, not %v", part, want, got)
-		}
-	}
-}
-
-// Ours is compared with the best of those that are written by hand, whichever that is.
-func TestFastest(t *testing.T) {
-	of := func(key string, speeds ...float64) *entrant {
-		e := &entrant{contender: contender{key: key}}
-		for _, v := range speeds {
-			e.samples = append(e.samples, sample{perSecond: v})
-		}
-		return e
-	}
-	r := &race{entrants: []*entrant{of(ours, 9, 9, 9), of(hand, 8, 8, 99), of(handSqlx, 10, 10, 1), of(orm, 50, 50, 50)}}
-	if best := r.fastest(byHand.others...); best.key != handSqlx {
-		t.Errorf("got %s", best.key)
-	}
-	if best := r.fastest(native, hand); best.key != hand {
-		t.Errorf("got %s", best.key)
-	}
-	if got := byHand.verdict(r); !strings.HasPrefix(got, "**0.90 missed**") {
-		t.Errorf("got %s", got)
-	}
-}
-
 func TestChoice(t *testing.T) {
-	if got, err := choice("mariadb, sqlite"); err != nil || !slices.Equal(got, []database{mariadb, sqlite}) {
+	if got, err := choice("mariadb, sqlite", databases); err != nil || !slices.Equal(got, []database{mariadb, sqlite}) {
 		t.Errorf("got %v, %v", got, err)
 	}
 	for _, bad := range []string{"", "mysql", "sqlite,sqlite"} {
-		if got, err := choice(bad); err == nil {
+		if got, err := choice(bad, databases); err == nil {
 			t.Errorf("%q is taken for %v", bad, got)
 		}
 	}
@@ -243,8 +172,10 @@ func TestAbsentServers(t *testing.T) {
 	if err := closeHosts(hosts); err != nil {
 		t.Error(err)
 	}
-	o := options{rounds: 1, time: 1, databases: "sqlite,postgres", write: true}
-	if err := measure(o); err == nil {
-		t.Error("results of two databases may replace those of all")
+	for _, o := range []options{{databases: "sqlite,postgres", parts: "one,many,crowd"}, {databases: "sqlite,postgres,mariadb", parts: "one"}} {
+		o.rounds, o.crowds, o.time, o.turn, o.write = 1, 1, 1, 1, true
+		if err := measure(o); err == nil || !strings.Contains(err.Error(), "replaces") {
+			t.Errorf("results of a part may replace those of all: %v", err)
+		}
 	}
 }

@@ -99,14 +99,16 @@ func contenders(d database) []contender {
 		contender{name: "bun", key: generator, family: peerFamily, open: openBun},
 		contender{name: "ent", key: builder, family: peerFamily, open: openEnt})
 	for i := range all {
-		all[i].pool = 4
+		all[i].pool = few
 	}
 	return all
 }
 
+// few connections are enough for one caller, and for SQLite, which has one writer at a time.
+const few = 4
+
 // contestants returns all that there are where callers meet, those by hand by the sizes of their pools.
 func contestants(d database, p pattern) (all []contender) {
-	const few = 4 // enough for SQLite, which has one writer at a time
 	for _, pool := range []int{few, 16, 64} {
 		for _, c := range contenders(d) {
 			c.pool = pool

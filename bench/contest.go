@@ -27,7 +27,7 @@ func enterContests(h *host) (races []*race, err error) {
 					return races, err
 				}
 				for _, r := range races[first:] {
-					if c.family != handFamily || c.pool <= max(4, r.workload.callers) {
+					if c.suits(r.workload) {
 						r.entrants = append(r.entrants, &entrant{contender: c, client: cl, rows: rows})
 					}
 				}
@@ -36,6 +36,11 @@ func enterContests(h *host) (races []*race, err error) {
 		}
 	}
 	return races, nil
+}
+
+// suits tells whether there are callers for all connections of a way by hand. If not, a smaller pool does the same.
+func (c contender) suits(w workload) bool {
+	return c.family != handFamily || c.pool <= max(few, w.callers)
 }
 
 // contend gives every contender its turn, in another order than in the round before.

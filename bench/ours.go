@@ -69,11 +69,12 @@ func wrapped[T, C any](u interface {
 	return hot, hot.Close, hot.Err()
 }
 
-// inGo gives up in the function, which optimistic calls again for each of its attempts.
+// inGo gives up in the function, which is called again for each attempt.
 func (j job) inGo(u raceproof.Updater[Player, raceproof.Func[Player]]) update {
 	return func(ctx context.Context, id int64) (Player, error) {
+		attempts := 0
 		return u.Update(ctx, id, func(_ context.Context, p *Player) error {
-			if j.over.Load() {
+			if attempts++; attempts > 1 && j.over.Load() {
 				return errOver
 			}
 			p.Score += points
