@@ -65,7 +65,7 @@ func wrapped[T, C any](u interface {
 	if !wrap {
 		return u, func(context.Context) error { return nil }, u.Err()
 	}
-	hot := serial.Wrap[T, C](u, serial.MaxWaiting(2*crowd))
+	hot := serial.Wrap[T, C](u)
 	return hot, hot.Close, hot.Err()
 }
 
