@@ -25,7 +25,7 @@ const (
 // A caller updates in a closed loop: as soon as one update is over, the next one begins.
 type caller struct {
 	acknowledged int             // updates in the turn
-	counted      int             // of those, the ones that ended while it was counted
+	counted      atomic.Int64    // of those, the ones that ended while it was counted
 	refused      int             // updates that were given up because of conflicts
 	waits        []time.Duration // of all that ended after the first phase, those that were given up included
 	err          error
@@ -40,10 +40,15 @@ func (c *crew) take(n int) []*caller {
 		*c = append(*c, &caller{waits: make([]time.Duration, 0, 1024)})
 	}
 	for _, one := range *c {
-		*one = caller{waits: one.waits[:0]}
+		one.acknowledged, one.refused, one.waits, one.err = 0, 0, one.waits[:0], nil
+		one.counted.Store(0)
 	}
 	return (*c)[:n]
 }
+
+// enough is how many updates a turn is to see, so that a disk that hangs for a moment does not make its speed zero. A
+// turn becomes longer for it, but not more than so many times.
+const enough, longer = 20, 6
 
 // contest lets all callers of a workload update for as long as d, and returns what that comes to. An update that is
 // on its way when the turn is over is waited for, but not counted as a part of the speed.
@@ -52,9 +57,9 @@ func (e *entrant) contest(w workload, d time.Duration, crew *crew) (s sample, er
 		return s, fmt.Errorf("%s: connect: %w", e.label(), err)
 	}
 	callers := crew.take(w.callers)
+	e.over.Store(false)
 	var phase atomic.Int32
 	var wg sync.WaitGroup
-	e.over.Store(false)
 	for i, c := range callers {
 		wg.Go(func() { c.run(e, w.choice(i, e.rows), &phase) })
 	}
@@ -64,27 +69,44 @@ func (e *entrant) contest(w workload, d time.Duration, crew *crew) (s sample, er
 	start := time.Now()
 	phase.Store(counted)
 	time.Sleep(d)
+	for n := 1; n < longer && total(callers) < enough; n++ {
+		time.Sleep(d)
+	}
 	phase.Store(over)
 	elapsed := time.Since(start)
 	e.over.Store(true)
 	runtime.ReadMemStats(&after)
 	wg.Wait()
-	n, waits := 0, []time.Duration(nil)
-	for _, c := range callers {
-		n, e.acknowledged, s.refused = n+c.counted, e.acknowledged+c.acknowledged, s.refused+c.refused
-		waits, err = append(waits, c.waits...), errors.Join(err, c.err)
+	if n := float64(total(callers)); n > 0 {
+		s.perSecond = n / elapsed.Seconds()
+		s.allocs, s.bytes = float64(after.Mallocs-before.Mallocs)/n, float64(after.TotalAlloc-before.TotalAlloc)/n
 	}
-	if err != nil {
+	if err := e.collect(callers, &s); err != nil {
 		return s, fmt.Errorf("%s: %w", e.label(), err)
-	}
-	slices.Sort(waits)
-	s.perSecond, s.p50, s.p99, s.longest = float64(n)/elapsed.Seconds(), at(waits, 0.5), at(waits, 0.99), at(waits, 1)
-	if n > 0 {
-		s.allocs, s.bytes = float64(after.Mallocs-before.Mallocs)/float64(n), float64(after.TotalAlloc-before.TotalAlloc)/float64(n)
 	}
 	err = e.verify()
 	e.sleep()
 	return s, err
+}
+
+// collect puts together what the callers have noted.
+func (e *entrant) collect(callers []*caller, s *sample) (err error) {
+	var waits []time.Duration
+	for _, c := range callers {
+		e.acknowledged, s.refused = e.acknowledged+c.acknowledged, s.refused+c.refused
+		waits, err = append(waits, c.waits...), errors.Join(err, c.err)
+	}
+	slices.Sort(waits)
+	s.p50, s.p99, s.longest = at(waits, 0.5), at(waits, 0.99), at(waits, 1)
+	return err
+}
+
+// total returns how many updates of all callers were counted.
+func total(callers []*caller) (n int64) {
+	for _, c := range callers {
+		n += c.counted.Load()
+	}
+	return n
 }
 
 // run updates until the turn is over.
@@ -105,7 +127,7 @@ func (c *caller) run(e *entrant, choose func() int64, phase *atomic.Int32) {
 				return
 			}
 			if now == counted {
-				c.counted++
+				c.counted.Add(1)
 			}
 		case errors.Is(err, raceproof.ErrConflict):
 			c.refused++

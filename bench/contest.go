@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 )
@@ -140,16 +139,23 @@ func crowds(races []*race, o options) (all []stampede, err error) {
 			}
 		}
 		for range o.crowds {
-			for _, e := range s.by {
-				n, elapsed, err := e.rush(crowd, o.limit)
-				if err != nil {
-					return nil, fmt.Errorf("%s with a crowd: %w", r.setting, err)
-				}
-				s.times[e] = append(s.times[e], rushing{n, elapsed})
+			if err := s.run(o.limit); err != nil {
+				return nil, fmt.Errorf("%s with a crowd: %w", r.setting, err)
 			}
 		}
-		fmt.Fprintf(os.Stderr, "%s: the crowds have been served\n", r.setting)
 		all = append(all, s)
 	}
 	return all, nil
+}
+
+// run lets a crowd come to each.
+func (s stampede) run(limit time.Duration) error {
+	for _, e := range s.by {
+		n, elapsed, err := e.rush(crowd, limit)
+		if err != nil {
+			return err
+		}
+		s.times[e] = append(s.times[e], rushing{n, elapsed})
+	}
+	return nil
 }

@@ -129,8 +129,10 @@ func (c chart) draw(w io.Writer) error {
 	if _, err := svg.WriteTo(&text); err != nil {
 		return err
 	}
-	const family = "font-family:Liberation Sans"
-	_, err := w.Write(bytes.ReplaceAll(text.Bytes(), []byte(family), []byte(family+",Arial,Helvetica,sans-serif")))
+	_, err := strings.NewReplacer(
+		"font-family:Liberation Sans", "font-family:Liberation Sans,Arial,Helvetica,sans-serif", // who has not the one has another
+		"font-variant:normal;font-weight:normal;font-style:normal;", "", // is meant anyhow
+	).WriteString(w, text.String())
 	return err
 }
 

@@ -29,6 +29,7 @@ type options struct {
 	parts     string
 	require   bool
 	write     bool
+	curves    string
 	profile   string
 }
 
@@ -37,13 +38,14 @@ func main() {
 	flag.BoolVar(&o.long, "long", false, "everything in every round, which takes hours")
 	flag.IntVar(&o.rounds, "rounds", 3, "`number` of rounds; in each every contender has its turns in every setting")
 	flag.DurationVar(&o.time, "time", 50*time.Millisecond, "how long a contender runs with one caller in one round of a setting")
-	flag.DurationVar(&o.turn, "turn", 160*time.Millisecond, "how long 64 callers run; half of that up to 16, and one and a half of it with 256")
+	flag.DurationVar(&o.turn, "turn", 160*time.Millisecond, "how long 64 callers run; a third of that up to 16, and one and a half of it with 256")
 	flag.DurationVar(&o.limit, "limit", 2*time.Second, "when callers of a crowd of 10,000 give up who would have to try again")
 	flag.IntVar(&o.crowds, "crowds", 1, "`number` of crowds")
 	flag.StringVar(&o.databases, "databases", "sqlite,postgres,mariadb", "the `names` of those to measure on")
-	flag.StringVar(&o.parts, "parts", "one,many,crowd", "what to measure: `one` caller, many callers, crowds, which need many")
+	flag.StringVar(&o.parts, "parts", "one,many,crowd", "the `names` of what to measure: one caller, many callers, and crowds, for which many must be measured too")
 	flag.BoolVar(&o.require, "require", false, "fail if one of the databases is absent, instead of going on without it")
 	flag.BoolVar(&o.write, "write", false, "also replace the results in bench/README.md, and the curves; requires all databases and parts")
+	flag.StringVar(&o.curves, "curves", "", "draw the curves into a `folder`")
 	flag.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to a `file`")
 	flag.Parse()
 	if err := profiled(o.profile, func() error { return measure(o) }); err != nil {
@@ -103,9 +105,12 @@ func measure(o options) (err error) {
 	found.report(&text)
 	fmt.Print(text.String())
 	if o.write {
-		return errors.Join(rewrite(readme, text.String()), found.draw(filepath.Dir(readme)))
+		err = errors.Join(rewrite(readme, text.String()), found.draw(filepath.Dir(readme)))
 	}
-	return nil
+	if o.curves != "" {
+		err = errors.Join(err, found.draw(o.curves))
+	}
+	return err
 }
 
 // choice returns what is named of all that there is.

@@ -50,10 +50,12 @@ func (e *entrant) ratios(other *entrant) []float64 {
 	return e.compare(other, func(mine, its sample) float64 { return mine.perSecond / its.perSecond })
 }
 
-// compare returns what f makes of the samples of two entrants, of as many turns as both had.
+// compare returns what f makes of the samples of two entrants, of as many turns as both had and made updates in.
 func (e *entrant) compare(other *entrant, f func(mine, its sample) float64) (values []float64) {
 	for i := range min(len(e.samples), len(other.samples)) {
-		values = append(values, f(e.samples[i], other.samples[i]))
+		if value := f(e.samples[i], other.samples[i]); !math.IsInf(value, 0) && !math.IsNaN(value) {
+			values = append(values, value)
+		}
 	}
 	return values
 }

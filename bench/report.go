@@ -122,7 +122,20 @@ func (found *results) contests(w io.Writer, s setting) {
 			row(w, append([]string{string(p), look.name}, found.cells(s, p, func(r *race) string { return thousands(r.named(look.name).speed()) })...))
 		}
 	}
-	details(w, "What was fastest by hand", func() {
+	found.hands(w, s, head)
+	details(w, "How long callers waited: half of them, 99 % and all at the most; allocations for an update", func() {
+		heading(w, 2, head)
+		for _, p := range patterns {
+			for _, look := range looks {
+				row(w, append([]string{string(p), look.name}, found.cells(s, p, func(r *race) string { return r.named(look.name).waits() })...))
+			}
+		}
+	})
+}
+
+// hands writes what the ways by hand have reached.
+func (found *results) hands(w io.Writer, s setting, head []string) {
+	details(w, "What was fastest by hand, with the size of its pool", func() {
 		heading(w, 1, slices.Delete(slices.Clone(head), 1, 2))
 		for _, p := range patterns {
 			row(w, append([]string{string(p)}, found.cells(s, p, func(r *race) string { return r.hand().label() })...))
@@ -135,14 +148,6 @@ func (found *results) contests(w io.Writer, s setting) {
 				if c.family == handFamily {
 					row(w, append([]string{string(p), c.label()}, found.cells(s, p, func(r *race) string { return r.speedOf(c) })...))
 				}
-			}
-		}
-	})
-	details(w, "How long callers waited: half of them, 99 % and all at the most; allocations for an update", func() {
-		heading(w, 2, head)
-		for _, p := range patterns {
-			for _, look := range looks {
-				row(w, append([]string{string(p), look.name}, found.cells(s, p, func(r *race) string { return r.named(look.name).waits() })...))
 			}
 		}
 	})

@@ -50,7 +50,7 @@ func (w workload) String() string {
 func (w workload) length(d time.Duration) time.Duration {
 	switch {
 	case w.callers <= 16:
-		return d / 2
+		return d / 3
 	case w.callers <= 64:
 		return d
 	}
