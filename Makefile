@@ -52,7 +52,7 @@ torture: fuzz
 	@set -e; cd tests; bin=$$(mktemp -d); trap 'rm -rf $$bin' EXIT; go build -o $$bin ./cmd/withservers; \
 	RACEPROOF_REQUIRE=postgres,mariadb RACEPROOF_TORTURE=1 $$bin/withservers go test -race -count=1 -timeout 2h -v ./once ./racetest ./lease ./serial
 
-## bench: measures against other ways to write the same, and puts the table into bench/README.md
+## bench: measures against other ways to write the same, and puts tables and curves into bench; takes ten minutes
 bench:
 	cd bench && go run . -write
 	@set -e; cd tests; bin=$$(mktemp -d); trap 'rm -rf $$bin' EXIT; go build -o $$bin ./cmd/withservers; \

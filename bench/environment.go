@@ -19,7 +19,7 @@ type environment struct {
 // modules are what the contenders are made of.
 var modules = []string{
 	"github.com/mattn/go-sqlite3", "github.com/jackc/pgx/v5", "github.com/go-sql-driver/mysql", "github.com/jmoiron/sqlx",
-	"github.com/uptrace/bun", "gorm.io/gorm", "gorm.io/driver/sqlite", "gorm.io/driver/postgres", "gorm.io/driver/mysql",
+	"entgo.io/ent", "github.com/uptrace/bun", "gorm.io/gorm", "gorm.io/driver/sqlite", "gorm.io/driver/postgres", "gorm.io/driver/mysql",
 }
 
 func findEnvironment(hosts []*host) environment {

@@ -123,7 +123,7 @@ func (found *results) contests(w io.Writer, s setting) {
 		}
 	}
 	found.hands(w, s, head)
-	details(w, "How long callers waited: half of them, 99 % and all at the most; allocations for an update", func() {
+	details(w, "How long callers waited: half of them, 99 % and all at the most; allocations for an update; updates of a turn that were given up because of conflicts", func() {
 		heading(w, 2, head)
 		for _, p := range patterns {
 			for _, look := range looks {
@@ -190,7 +190,11 @@ func (r *race) speedOf(c contender) string {
 func (e *entrant) waits() string {
 	longest := e.wait(func(s sample) time.Duration { return s.longest })
 	text := fmt.Sprintf("%s, %s, %s; ", span(e.wait(func(s sample) time.Duration { return s.p50 })), span(e.wait(p99)), span(longest))
-	return text + fmt.Sprintf("%.0f", e.median(func(s sample) float64 { return s.allocs }))
+	text += fmt.Sprintf("%.0f", e.median(func(s sample) float64 { return s.allocs }))
+	if refused := e.median(func(s sample) float64 { return float64(s.refused) }); refused > 0 {
+		text += fmt.Sprintf("; %.0f refused", refused)
+	}
+	return text
 }
 
 // crowds writes how long it took until a crowd was served.
