@@ -11,7 +11,7 @@ import (
 )
 
 // fewRows make every one of them be updated several times in a short test.
-const fewRows = 8
+const fewRows = 4
 
 // each runs f for every contender in every setting of every database that is there.
 func each[TB interface {

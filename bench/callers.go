@@ -197,7 +197,7 @@ func (cl *client) wake(connections int) error {
 	var wg sync.WaitGroup
 	open, errs := make([]*sql.Conn, connections), make([]error, connections)
 	for i := range connections {
-		wg.Go(func() { open[i], errs[i] = cl.db.Conn(context.Background()) })
+		wg.Go(func() { open[i], errs[i] = cl.patientConn() })
 	}
 	wg.Wait()
 	for i, c := range open {
@@ -206,6 +206,17 @@ func (cl *client) wake(connections int) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// patientConn connects when the server has done with the connections of whoever had the turn before, which it closes
+// when it comes to that.
+func (cl *client) patientConn() (*sql.Conn, error) {
+	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		c, err := cl.db.Conn(context.Background())
+		if err == nil || time.Since(start) > 10*time.Second {
+			return c, err
+		}
+	}
 }
 
 // sleep gives all connections back, also those that are returned to the pool later: a server has not enough for all

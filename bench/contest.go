@@ -60,7 +60,11 @@ func (r *race) contend(number int, o options, crew *crew) error {
 		if e.out {
 			continue
 		}
-		s, err := e.contest(r.workload, r.workload.length(o.turn), crew)
+		d := r.workload.length(o.turn)
+		if !o.long && number == 0 && e.family == handFamily {
+			d /= 2 // it is mostly to be found out which are the fastest
+		}
+		s, err := e.contest(r.workload, d, crew)
 		if err != nil {
 			return fmt.Errorf("%s with callers %s: %w", r.setting, r.workload, err)
 		}
