@@ -127,33 +127,46 @@ func TestGivingUp(t *testing.T) {
 
 // Checks that never fail prove nothing.
 func TestContestsNoticeBadContenders(t *testing.T) {
+	// only leaves out a column, and returns what should be in the table.
+	only := func(text string) func(*entrant) update {
+		return func(e *entrant) update {
+			return func(ctx context.Context, id int64) (Player, error) {
+				_, err := e.db.ExecContext(ctx, text)
+				return Player{id, "nobody", points, 1}, err
+			}
+		}
+	}
 	h := hostFor(t, sqlite)
 	s := systems(sqlite)[1]
 	s.pattern = lockPattern
 	failure := errors.New("no")
 	for name, c := range map[string]struct {
-		update func(honest update) update
+		update func(*entrant) update
 		want   error
 	}{
-		"update lost": {func(update) update {
+		"version as it was": {only("UPDATE players SET score = score + 1 WHERE id = 1"), errLost},
+		"score as it was":   {only("UPDATE players SET version = version + 1 WHERE id = 1"), errLost},
+		"update lost": {func(*entrant) update {
 			return func(_ context.Context, id int64) (Player, error) { return Player{id, "nobody", points, 1}, nil }
 		}, errLost},
-		"update made twice": {func(honest update) update {
+		"update made twice": {func(e *entrant) update {
+			honest := e.update
 			return func(ctx context.Context, id int64) (Player, error) {
 				_, _ = honest(ctx, id)
 				return honest(ctx, id)
 			}
 		}, errLost},
-		"failure": {func(update) update {
+		"failure": {func(*entrant) update {
 			return func(context.Context, int64) (Player, error) { return Player{}, failure }
 		}, failure},
-		"another row": {func(honest update) update {
+		"another row": {func(e *entrant) update {
+			honest := e.update
 			return func(ctx context.Context, id int64) (Player, error) { return honest(ctx, id+1) }
 		}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, e := begin(t, h, handContender, fewRows, s)
-			e.update = c.update(e.update)
+			e.update = c.update(e)
 			var crew crew
 			if _, err := e.contest(fewCallers, brief, &crew); err == nil || c.want != nil && !errors.Is(err, c.want) {
 				t.Errorf("contest: got %v", err)
