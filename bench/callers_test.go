@@ -192,6 +192,13 @@ func TestChoiceOfRows(t *testing.T) {
 		{workload{uniform, 4}, 6000, 6700, 4},
 		{workload{zipf, 4}, 1000, 4000, 1000},
 	} {
+		for i, one := range []func() int64{c.choice(1, 2), c.choice(2, 2)} {
+			for range 1000 {
+				if id := one(); id < 1 || id > 2 {
+					t.Fatalf("%v: caller %d chose %d of 2 rows", c.workload, i+1, id)
+				}
+			}
+		}
 		chosen, again, times := c.choice(3, 10_000), c.choice(3, 10_000), map[int64]int{}
 		top := 0
 		for range 10_000 {
