@@ -37,7 +37,7 @@ func main() {
 	var o options
 	flag.BoolVar(&o.long, "long", false, "everything in every round, which takes hours")
 	flag.IntVar(&o.rounds, "rounds", 3, "`number` of rounds; in each every contender has its turns in every setting")
-	flag.DurationVar(&o.time, "time", 100*time.Millisecond, "how long a contender runs with one caller in one round of a setting")
+	flag.DurationVar(&o.time, "time", 150*time.Millisecond, "how long a contender runs with one caller in one round of a setting")
 	flag.DurationVar(&o.turn, "turn", 160*time.Millisecond, "how long 64 callers run; a third of that up to 16, and one and a half of it with 256")
 	flag.DurationVar(&o.limit, "limit", 2*time.Second, "when callers of a crowd of 10,000 give up who would have to try again")
 	flag.IntVar(&o.crowds, "crowds", 1, "`number` of crowds")
