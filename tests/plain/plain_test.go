@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/url"
-	"sync"
 	"testing"
 	"time"
 
@@ -53,33 +52,34 @@ func TestAltered(t *testing.T) {
 	})
 }
 
-// Of those who want to know at the same time one asks.
+// Of those who want to know at the same time one asks, and the others do not wait for his answer, which may not come.
 func TestTogether(t *testing.T) {
 	each(t, func(t *testing.T, _ databases.Database, pool *sqlx.DB) {
 		run(t, pool, things+")")
 		pool.SetMaxOpenConns(1)
-		db := opened(t, pool)
-		for rounds := 0; rounds < 5; {
-			table := tableOf[thing](t, db, "things")
-			held, err := pool.Connx(minute(t))
+		table := tableOf[thing](t, opened(t, pool), "things")
+		held, err := pool.Connx(minute(t))
+		require.NoError(t, err)
+		waited := pool.Stats().WaitCount
+		first := make(chan *row.Plain, 1)
+		go func() {
+			p, err := table.Plain(minute(t))
+			assert.NoError(t, err)
+			first <- p
+		}()
+		require.Eventually(t, func() bool { return pool.Stats().WaitCount > waited }, time.Minute, time.Millisecond)
+		for range 5 {
+			p, err := table.Plain(minute(t))
 			require.NoError(t, err)
-			start, waited := time.Now(), pool.Stats().WaitCount
-			var got [16]*row.Plain
-			var wg sync.WaitGroup
-			for i := range got {
-				wg.Go(func() { got[i], _ = table.Plain(minute(t)) })
-			}
-			require.Eventually(t, func() bool { return pool.Stats().WaitCount > waited }, time.Minute, time.Millisecond)
-			require.NoError(t, held.Close())
-			wg.Wait()
-			if time.Since(start) > time.Second {
-				continue // so that it was time to ask again
-			}
-			rounds++
-			for _, p := range got {
-				require.True(t, p != nil && p == got[0])
-			}
+			require.Nil(t, p, "it is asked for already")
 		}
+		assert.Equal(t, waited+1, pool.Stats().WaitCount, "nobody else asks")
+		require.NoError(t, held.Close())
+		p := <-first
+		require.True(t, p.Any())
+		again, err := table.Plain(minute(t))
+		require.NoError(t, err)
+		assert.True(t, again.Any())
 	})
 }
 

@@ -24,8 +24,8 @@ var grants = map[string]struct {
 	"the database":          {"GRANT ALL ON {db}.* TO {user}", true, true},
 	"its like":              {"GRANT SELECT, UPDATE, TRIGGER ON {like}.* TO {user}", true, true},
 	"both":                  {"GRANT ALL ON {db}.* TO {user};\nGRANT TRIGGER, UPDATE ON {like}.* TO {user}", true, true},
-	"the table":             {"GRANT SELECT, UPDATE, TRIGGER ON {db}.things TO {user}", true, true},
-	"the table too":         {"GRANT SELECT, UPDATE ON {db}.* TO {user};\nGRANT TRIGGER ON {db}.things TO {user}", true, true},
+	"the table":             {"GRANT SELECT, UPDATE, TRIGGER ON {db}.things TO {user}", false, true},
+	"the table too":         {"GRANT SELECT, UPDATE ON {db}.* TO {user};\nGRANT TRIGGER ON {db}.things TO {user}", false, true},
 
 	"no triggers":               {"GRANT SELECT, INSERT, UPDATE, DELETE ON {db}.* TO {user}", false, false},
 	"no triggers anywhere":      {"GRANT SELECT, INSERT, UPDATE, DELETE ON *.* TO {user}", false, false},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -93,10 +94,13 @@ func TestWriteLost(t *testing.T) {
 			open := gate(t, p)
 			rule := w.Proxy.On(changesN, 1, faultproxy.Drop())
 			unknown, made := 0, 0
+			var mu sync.Mutex
 			var c crowd
 			for range 3 {
 				c.queue(t, p, func() {
 					_, err := p.Update(minute(t), 1, plus(1))
+					mu.Lock()
+					defer mu.Unlock()
 					if errors.Is(err, raceproof.ErrCommitUnknown) {
 						unknown++
 					} else if assert.NoError(t, err, p.name) {
@@ -164,10 +168,13 @@ func TestOnce(t *testing.T) {
 func TestOnceSameKey(t *testing.T) {
 	each(t, everywhere, func(t *testing.T, w *world.World) {
 		p := ofOnce(t, w)
+		var mu sync.Mutex
 		var rows []Tally
 		mine := func() {
 			r, err := p.Update(once.WithKey(minute(t), "mine"), 1, plus(1))
 			assert.NoError(t, err)
+			mu.Lock()
+			defer mu.Unlock()
 			rows = append(rows, r)
 		}
 		other := func() { _, err := p.Update(minute(t), 1, plus(1)); assert.NoError(t, err) }

@@ -2,6 +2,7 @@ package serial_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -64,11 +65,14 @@ func TestTriggerChanges(t *testing.T) {
 			first := tally(t, w, 1).N
 			var c crowd
 			open := gate(t, p)
+			var mu sync.Mutex
 			var told []int64
 			for range 4 {
 				c.queue(t, p, func() {
 					r, err := p.Update(minute(t), 1, plus(1))
 					assert.NoError(t, err, p.name)
+					mu.Lock()
+					defer mu.Unlock()
 					told = append(told, r.N)
 				})
 			}
@@ -140,6 +144,7 @@ func TestOnUpdate(t *testing.T) {
 			at TIMESTAMP(6) NOT NULL DEFAULT '2001-01-01' ON UPDATE CURRENT_TIMESTAMP(6), version BIGINT NOT NULL)`)
 		w.Look.MustExec(`INSERT INTO touched (id, n, version) VALUES (1, 0, 0), (1000, 0, 0), (1001, 0, 0)`)
 		for _, p := range patterns(w, raceproof.MustTable[touched]("touched"))[:2] {
+			var mu sync.Mutex
 			times := map[string]bool{}
 			var c crowd
 			open := gate(t, p)
@@ -148,6 +153,8 @@ func TestOnUpdate(t *testing.T) {
 					r, err := p.Update(minute(t), 1, itself(func(_ context.Context, r *touched) error { r.N++; return nil }))
 					assert.NoError(t, err, p.name)
 					assert.NotContains(t, r.At, "2001", p.name)
+					mu.Lock()
+					defer mu.Unlock()
 					times[r.At] = true
 				})
 			}
