@@ -86,10 +86,10 @@ func (u *Updater[T, C]) group(callers []*caller[T, C]) {
 			u.abandon(callers)
 		}
 	}()
+	var err error
 	for rounds := 1; m != alone && len(callers) > 0; rounds++ {
 		r := &round[T, C]{Updater: u, back: make(chan struct{}, 1)}
-		err := r.make(callers, m)
-		if err == nil {
+		if err = r.make(callers, m); err == nil {
 			done = true
 			return
 		}
@@ -106,6 +106,11 @@ func (u *Updater[T, C]) group(callers []*caller[T, C]) {
 		time.Sleep(session.Jitter(time.Duration(rounds) * time.Millisecond))
 	}
 	done = true
+	if errors.Is(err, row.ErrStale) && u.grouping.Locks == nil && len(callers) > 0 {
+		// All of them at once would get in each other's way.
+		u.queue.putBack(callers[1:])
+		callers = callers[:1]
+	}
 	u.abandon(callers)
 }
 

@@ -88,7 +88,7 @@ func (h *Held[T]) add(r *Row[T]) {
 
 // doubt gives up what is known of the table if it was asked too long ago, by now, when the rows are locked.
 func (h *Held[T]) doubt() {
-	if h.plain != nil && time.Since(h.plain.asked) > plainFor {
+	if h.plain != nil && time.Since(h.plain.asked) > 2*plainFor { // it was not older than one then
 		h.plain = nil
 	}
 }
