@@ -16,7 +16,8 @@
 // Where nobody can tell the difference the row is then written once; its version rises by as many as have changed it. That is
 // so for columns of integers (and, on PostgreSQL and SQLite, some others) in tables without triggers, CHECK constraints,
 // generated columns and the like, which would have had a say in between; changes of other columns or tables are written
-// one by one, in the same transaction. Changes of package atomic are computed in Go where integers are all they need, and else
+// one by one, in the same transaction. What is on the table the database is asked once a second. Whoever reads what was
+// changed from a log of it, as replicas do, sees what is written once as one change. Changes of package atomic are computed in Go where integers are all they need, and else
 // by the database, one by one. Updaters of package optimistic hold nothing while the functions run: the rows are read,
 // and written if they are still the same.
 //
@@ -34,7 +35,8 @@
 // Functions that are given to DB.AfterCommit and DB.AfterRollback are called on their caller's goroutine when his update is over,
 // those of rounds that were given up too. A statement of a function's that could commit by itself, because it is not plainly one that
 // reads or writes rows, is refused in a group, with an error that is told to nobody else: the function is called again, in a
-// transaction of its own. So is one that takes longer than a second.
+// transaction of its own. So is one that takes longer than a second. What a function sets for its transaction by a SELECT, with
+// PostgreSQL's set_config for example, holds for the functions behind it too.
 //
 // A slow function keeps all others waiting, those of other rows too: keep functions short, or wrap only what serves hot
 // rows.
@@ -78,7 +80,7 @@ type grouped[T, C any] interface {
 // use it everywhere: those of two Wraps do not wait together.
 //
 // What is wrong with the arguments is reported by Err, and by every Update: a nil updater, one that is wrapped already, one with
-// mistakes of its own, a negative limit; and raceproof.ErrUnsupported for an updater of package lock with NoWait, SkipLocked,
+// mistakes of its own, a limit that is not positive; and raceproof.ErrUnsupported for an updater of package lock with NoWait, SkipLocked,
 // WaitAtMost or UpdateFirst, which callers who share a lock could not be given.
 func Wrap[T, C any](u raceproof.Updater[T, C], opts ...Option) *Updater[T, C] {
 	w := &Updater[T, C]{updater: u, limits: defaults}
