@@ -133,10 +133,21 @@ func (u *Updater[T]) statement(key row.Key, change Change) (row.Update, error) {
 		// Also false for NULL, which + 1 would leave NULL; why tells the two apart.
 		s.Where.Add(" AND ").Name(t.Counter).Add(" < ").Integer(int64(math.MaxInt64))
 	}
-	if change.condition != nil {
-		s.Where.Add(" AND ")
-		change.condition.write(s.Where, t.Mapping)
+	if change.condition == nil {
+		return s, nil
 	}
+	s.Where.Add(" AND ")
+	if !d.Reorders {
+		change.condition.write(s.Where, t.Mapping)
+		return s, nil
+	}
+	// Other rows' values are none of this change's: it must not fail by their overflows. CASE is what keeps the order
+	// (https://www.postgresql.org/docs/current/sql-expressions.html#SYNTAX-EXPRESS-EVAL).
+	s.Where.Add("CASE WHEN ")
+	t.HasKey(s.Where, key)
+	s.Where.Add(" THEN ")
+	change.condition.write(s.Where, t.Mapping)
+	s.Where.Add(" END")
 	return s, nil
 }
 

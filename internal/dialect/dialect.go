@@ -124,6 +124,8 @@ type writes struct {
 	unlessThere [2]Fragment
 	SkipsAny    bool
 
+	// Reorders: of the conditions of a statement any can be evaluated first, for every row of the table.
+	Reorders bool
 	// Arrays: there are arrays, and unnest, which makes rows of several.
 	Arrays bool
 	// CountsChanged: an UPDATE does not count the rows that it finds but leaves as they are.

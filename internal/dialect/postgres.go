@@ -54,6 +54,7 @@ var postgres = &Dialect{
 	},
 	writes: writes{
 		Arrays:          true,
+		Reorders:        true,
 		unlessThere:     [2]Fragment{" ON CONFLICT (", ") DO NOTHING"},
 		Returning:       true,
 		ReturningInside: true,

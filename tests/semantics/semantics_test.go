@@ -290,3 +290,26 @@ func TestWrongTables(t *testing.T) {
 		assert.ErrorContains(t, err, `the table has a column "version"`)
 	})
 }
+
+// A condition is that of the row with the key: what other rows have overflows nothing.
+func TestConditionsAreOfOneRow(t *testing.T) {
+	type tile struct {
+		ID      int64 `db:"id"`
+		N       int64 `db:"n"`
+		Version int64 `db:"version"`
+	}
+	each(t, func(t *testing.T, pool *sqlx.DB, db *raceproof.DB) {
+		pool.MustExec(`CREATE TABLE tiles (id BIGINT PRIMARY KEY, n BIGINT NOT NULL, version BIGINT NOT NULL)`)
+		pool.MustExec(`INSERT INTO tiles VALUES (1, 9223372036854775807, 0), (2, 5, 0), (3, 9223372036854775807, 0)`)
+		_, _ = pool.Exec(`ANALYZE tiles`) // so that PostgreSQL knows that it is small, and reads all of it; MariaDB says it otherwise
+		u := atomic.New(db, raceproof.MustTable[tile]("tiles"), nil)
+		sum := atomic.F("n").Add(1)
+		_, err := u.Update(t.Context(), 2, atomic.Set("n", 6).If(sum.IsNull()))
+		assert.ErrorIs(t, err, raceproof.ErrConditionFailed)
+		got, err := u.Update(t.Context(), 2, atomic.Set("n", 6).If(sum.Gt(5)))
+		assert.NoError(t, err)
+		assert.Equal(t, tile{2, 6, 1}, got)
+		_, err = u.Update(t.Context(), 3, atomic.Set("n", 6).If(sum.Gt(5)))
+		assert.ErrorIs(t, err, raceproof.ErrOutOfRange)
+	})
+}
